@@ -1,0 +1,90 @@
+import type { Linter } from 'eslint';
+import eslint from '@eslint/js';
+import globals from 'globals';
+import tseslint from 'typescript-eslint';
+
+/** Forbids the files of one folder to import from others: the arrows of README's picture, enforced. */
+function arrow(
+  files: string[],
+  forbidden: Record<string, string>,
+  packages: string[] = [],
+): Linter.Config {
+  return {
+    files,
+    ignores: ['**/*.test.ts', '**/*.test.tsx'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            ...Object.entries(forbidden).map(([regex, message]) => ({ regex, message })),
+            ...packages.map((group) => ({
+              group: [group],
+              message: `${group} has no place in this folder.`,
+            })),
+          ],
+        },
+      ],
+    },
+  };
+}
+
+export default tseslint.config(
+  { ignores: ['dist/**', '.cache/**', 'node_modules/**', 'models/demo/**'] },
+  eslint.configs.recommended,
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: {
+      globals: { ...globals.node },
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },
+    },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/no-non-null-assertion': 'error',
+      '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      'no-console': 'error',
+    },
+  },
+  {
+    files: ['**/*.test.ts', '**/*.test.tsx', '**/*.e2e.test.ts'],
+    rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  arrow(
+    ['models/**/*.ts'],
+    { '/(plugins|agent)/': 'models/ builds graphs and knows neither engine nor rooms.' },
+    ['@livekit/*', 'koffi', 'ws', 'livekit-server-sdk'],
+  ),
+  arrow(
+    ['plugins/moshi/audio/**/*.ts'],
+    {
+      '/(engine|protocol|livekit|models|agent)/':
+        'audio/ is arithmetic on samples, it imports nothing.',
+    },
+    ['@livekit/*', 'koffi', 'ws'],
+  ),
+  arrow(
+    ['plugins/moshi/protocol/**/*.ts'],
+    {
+      '/(engine|audio|livekit|models|agent)/':
+        'protocol/ is what both sides import, it imports neither.',
+    },
+    ['@livekit/*', 'koffi'],
+  ),
+  arrow(
+    ['plugins/moshi/engine/**/*.ts'],
+    {
+      '/(livekit|agent)/': 'the engine knows no rooms.',
+      '/models/(?!manifest)':
+        'the engine reads the manifest of a built model and nothing else of models/.',
+    },
+    ['@livekit/*', 'livekit-server-sdk'],
+  ),
+  arrow(['plugins/moshi/livekit/**/*.ts'], {
+    '/(engine|agent)/': 'the plugin speaks to the engine through protocol/ only.',
+    '/models/': 'the plugin knows no graphs.',
+  }),
+);

@@ -1,0 +1,119 @@
+/**
+ * What a built model folder offers: the contract between `models/` (which writes it) and the engine
+ * (which runs it without knowing anything else about checkpoints or ONNX construction).
+ *
+ * A built folder holds `manifest.json`, one ONNX file per graph and batch size, and
+ * `vocabulary.json`. Weights stay in the checkpoint's own files: graphs refer to them as external
+ * data relative to `weightsDirectory`.
+ *
+ * Letters in shapes: B rows (one conversation each), N = n_q audio codebooks (agent then user),
+ * D = dep_q codebooks the model generates, U = N - D codebooks it hears.
+ *
+ * ## The frame graph
+ * One run is one 80 ms step of every executed row.
+ *
+ * | input | type, shape | meaning |
+ * |---|---|---|
+ * | `pcm` | f32 [B,1,1920] | what the user said, 24 kHz |
+ * | `offset` | i64 [B] | steps this row has executed since its reset; the host adds 1 after each executed step. All positions, delays and first-frame rules derive from it, so offset 0 with zeroed state is a new conversation |
+ * | `exec_mask` | bool [B] | rows that step; the state of others does not move and their outputs mean nothing |
+ * | `forced_text` | i64 [B] | token that replaces the sampled one, or -1 |
+ * | `forced_codes` | i64 [B,N] | codes that replace the sampled (first D) or heard (last U) ones, or -1 |
+ * | `text_temperature`, `audio_temperature` | f32 [B] | 0 means greedy |
+ * | `text_top_k`, `audio_top_k` | i64 [B] | 1 … the width of the noise |
+ * | `text_noise` | f32 [B, noise.textWidth] | Exp(1) draws for the exponential race over the top-k, best candidate first |
+ * | `audio_noise` | f32 [B, D, noise.audioWidth] | the same per codebook |
+ * | states | see `states` | |
+ *
+ * | output | type, shape | meaning |
+ * |---|---|---|
+ * | `pcm_out` | f32 [B,1,1920] | the model's voice; zeros while `frame_tokens` are ungenerated |
+ * | `text_token` | i64 [B] | sampled (or forced) in this step: `maxDelay` frames ahead of `pcm_out` |
+ * | `frame_tokens` | i64 [B,1+D] | the undelayed column that `pcm_out` was decoded from; all -2 in the first `maxDelay` steps |
+ * | states | | same buffers as their inputs: every state may be updated in place |
+ * | probes | f32 | `hidden` [B,dim], `text_logits` [B,text], `audio_logits` [B,D,card], `user_codes` i64 [B,U]; only in graphs built with `probes` |
+ *
+ * The codec graphs (`mimi-encode`: `pcm`,`offset`,`exec_mask` → `codes` i64 [B,K]; `mimi-decode`:
+ * `codes`,`offset`,`exec_mask` → `pcm_out`) follow the same rules.
+ */
+import { z } from 'zod';
+
+export const MANIFEST_FORMAT_VERSION = 1;
+
+const tensorType = z.enum(['float32', 'int64', 'bool']);
+export type TensorType = z.infer<typeof tensorType>;
+
+/** A named tensor; `shape` leads with the batch size of its graph. */
+const tensorDescription = z.object({
+  name: z.string().min(1),
+  type: tensorType,
+  shape: z.array(z.number().int().positive()),
+});
+export type TensorDescription = z.infer<typeof tensorDescription>;
+
+/**
+ * One state tensor. `rowShape` leaves the batch out: the engine allocates [slots, ...rowShape] once
+ * and a graph for batch b uses its first b rows. A new conversation starts from zeros.
+ */
+const stateDescription = z.object({
+  input: z.string().min(1),
+  output: z.string().min(1),
+  type: tensorType,
+  rowShape: z.array(z.number().int().positive()),
+});
+export type StateDescription = z.infer<typeof stateDescription>;
+
+const graphDescription = z.object({
+  kind: z.enum(['frame', 'mimi-encode', 'mimi-decode']),
+  /** Rows this graph computes at once. */
+  batch: z.number().int().positive(),
+  /** Path of the ONNX file relative to the manifest. */
+  file: z.string().min(1),
+  inputs: z.array(tensorDescription),
+  outputs: z.array(tensorDescription),
+  states: z.array(stateDescription),
+});
+export type GraphDescription = z.infer<typeof graphDescription>;
+
+export const samplingOptions = z.object({
+  textTemperature: z.number().min(0).max(10),
+  audioTemperature: z.number().min(0).max(10),
+  textTopK: z.number().int().min(1),
+  audioTopK: z.number().int().min(1),
+});
+/** Temperature 0 is greedy. */
+export type SamplingOptions = z.infer<typeof samplingOptions>;
+
+export const modelManifest = z.object({
+  formatVersion: z.literal(MANIFEST_FORMAT_VERSION),
+  /** Short name shown to people, for example `demo`. */
+  name: z.string().min(1),
+  kind: z.enum(['moshi']),
+  /** True for the built-in tiny model: page and log say so. */
+  isDemo: z.boolean(),
+  /** Absolute folder that the graphs' external weight locations are relative to. */
+  weightsDirectory: z.string().min(1),
+  sampleRate: z.literal(24000),
+  frameSamples: z.literal(1920),
+  /** D: codebooks the model generates. */
+  generatedCodebooks: z.number().int().nonnegative(),
+  /** U: codebooks the model hears. */
+  heardCodebooks: z.number().int().nonnegative(),
+  /** Frames by which `frame_tokens` lag `text_token`. */
+  maxDelay: z.number().int().nonnegative(),
+  textCard: z.number().int().positive(),
+  audioCard: z.number().int().positive(),
+  paddingToken: z.number().int(),
+  endOfPaddingToken: z.number().int(),
+  /** Defaults from the checkpoint's `lm_gen_config`, else the reference's. */
+  sampling: samplingOptions,
+  /** Widest top-k the graphs can draw from. */
+  noise: z.object({
+    textWidth: z.number().int().positive(),
+    audioWidth: z.number().int().positive(),
+  }),
+  /** Path relative to the manifest: JSON array, token id → piece as SentencePiece spells it. */
+  vocabularyFile: z.string().min(1),
+  graphs: z.array(graphDescription).min(1),
+});
+export type ModelManifest = z.infer<typeof modelManifest>;

@@ -1,0 +1,135 @@
+/**
+ * The binary messages of a conversation. Little-endian throughout.
+ *
+ * Client → engine, audio: `u32 kind = 1`, then float32 samples, 24 kHz mono, any number.
+ * Engine → client, frame: a 40-byte header, UTF-8 text padded to 4 bytes, then 1,920 float32 samples.
+ */
+import { FRAME_SAMPLES } from './messages.ts';
+
+const KIND_AUDIO = 1;
+const KIND_FRAME = 2;
+const AUDIO_HEADER_BYTES = 4;
+const FRAME_HEADER_BYTES = 40;
+
+/** Bytes that are not a message of this protocol. */
+export class ProtocolError extends Error {
+  override readonly name = 'ProtocolError';
+}
+
+/** What the engine says about one 80 ms step. */
+export type FrameMessage = {
+  /** Steps of this conversation before this one; its input ended at (step + 1) · 80 ms. */
+  step: number;
+  /** Text token sampled in this step: `maxDelay` frames ahead of the audio. */
+  textToken: number;
+  /** Text completed by `textToken`, with a leading space where a word starts; often empty. */
+  text: string;
+  /** False in the first `maxDelay` steps, whose samples are zeros. */
+  hasAudio: boolean;
+  /** Time the step took on the device, ms. */
+  stepMs: number;
+  /** Time from the last input sample's arrival at the engine to the start of the step, ms. */
+  queuedMs: number;
+  /** Input frames dropped since the conversation started. */
+  droppedFrames: number;
+  /** [1920] samples at 24 kHz, a copy that the receiver may keep. */
+  pcm: Float32Array;
+};
+
+/** Encodes samples (24 kHz mono, any number ≥ 1) for the engine. */
+export function encodeAudioMessage(samples: Float32Array): Uint8Array {
+  const message = new Uint8Array(AUDIO_HEADER_BYTES + samples.byteLength);
+  new DataView(message.buffer).setUint32(0, KIND_AUDIO, true);
+  message.set(
+    new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength),
+    AUDIO_HEADER_BYTES,
+  );
+  return message;
+}
+
+/** @throws ProtocolError if the bytes are not an audio message or hold a value that is not finite. */
+export function decodeAudioMessage(message: Uint8Array): Float32Array {
+  const payloadBytes = message.byteLength - AUDIO_HEADER_BYTES;
+  if (payloadBytes < 4 || payloadBytes % 4 !== 0) {
+    throw new ProtocolError(
+      `An audio message is 4 bytes and then float32 samples, got ${message.byteLength} bytes.`,
+    );
+  }
+  const kind = viewOf(message).getUint32(0, true);
+  if (kind !== KIND_AUDIO) {
+    throw new ProtocolError(`Expected binary kind ${KIND_AUDIO} (audio), got ${kind}.`);
+  }
+  const samples = new Float32Array(payloadBytes / 4);
+  new Uint8Array(samples.buffer).set(message.subarray(AUDIO_HEADER_BYTES));
+  for (let index = 0; index < samples.length; index += 1) {
+    if (!Number.isFinite(samples[index])) {
+      throw new ProtocolError(`Sample ${index} of an audio message is not a finite number.`);
+    }
+  }
+  return samples;
+}
+
+/** Encodes one step's result for the client. */
+export function encodeFrameMessage(frame: FrameMessage): Uint8Array {
+  const text = new TextEncoder().encode(frame.text);
+  const pcmOffset = FRAME_HEADER_BYTES + paddedLength(text.byteLength);
+  const message = new Uint8Array(pcmOffset + FRAME_SAMPLES * 4);
+  const view = viewOf(message);
+  view.setUint32(0, KIND_FRAME, true);
+  view.setUint32(4, frame.step, true);
+  view.setInt32(8, frame.textToken, true);
+  view.setUint32(12, text.byteLength, true);
+  view.setUint32(16, frame.hasAudio ? 1 : 0, true);
+  view.setFloat64(20, frame.stepMs, true);
+  view.setFloat64(28, frame.queuedMs, true);
+  view.setUint32(36, frame.droppedFrames, true);
+  message.set(text, FRAME_HEADER_BYTES);
+  message.set(
+    new Uint8Array(frame.pcm.buffer, frame.pcm.byteOffset, frame.pcm.byteLength),
+    pcmOffset,
+  );
+  return message;
+}
+
+/** @throws ProtocolError if the bytes are not a frame message. */
+export function decodeFrameMessage(message: Uint8Array): FrameMessage {
+  if (message.byteLength < FRAME_HEADER_BYTES) {
+    throw new ProtocolError(
+      `A frame message has at least ${FRAME_HEADER_BYTES} bytes, got ${message.byteLength}.`,
+    );
+  }
+  const view = viewOf(message);
+  const kind = view.getUint32(0, true);
+  if (kind !== KIND_FRAME) {
+    throw new ProtocolError(`Expected binary kind ${KIND_FRAME} (frame), got ${kind}.`);
+  }
+  const textBytes = view.getUint32(12, true);
+  const pcmOffset = FRAME_HEADER_BYTES + paddedLength(textBytes);
+  if (message.byteLength !== pcmOffset + FRAME_SAMPLES * 4) {
+    throw new ProtocolError(
+      `A frame message with ${textBytes} bytes of text has ${pcmOffset + FRAME_SAMPLES * 4} bytes, got ${message.byteLength}.`,
+    );
+  }
+  const pcm = new Float32Array(FRAME_SAMPLES);
+  new Uint8Array(pcm.buffer).set(message.subarray(pcmOffset));
+  return {
+    step: view.getUint32(4, true),
+    textToken: view.getInt32(8, true),
+    text: new TextDecoder().decode(
+      message.subarray(FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + textBytes),
+    ),
+    hasAudio: view.getUint32(16, true) === 1,
+    stepMs: view.getFloat64(20, true),
+    queuedMs: view.getFloat64(28, true),
+    droppedFrames: view.getUint32(36, true),
+    pcm,
+  };
+}
+
+function paddedLength(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,144 @@
+/**
+ * What plugin and engine say to each other over one WebSocket per conversation.
+ *
+ * Control messages are JSON text; audio is binary (`frame-message.ts`). The
+ * client speaks first (`start`), the engine answers `ready` or `error`, then audio flows both ways
+ * until either side closes. Both sides validate everything they receive.
+ */
+import { z } from 'zod';
+
+/** Raised whenever an old peer would misread a new one; peers of different versions refuse each other. */
+export const PROTOCOL_VERSION = 1;
+
+/** Path of the WebSocket on the engine's HTTP server. */
+export const CONVERSATION_PATH = '/v1/conversation';
+/** `POST {key}` holds a free slot for a conversation that is about to start with the same key. */
+export const RESERVATIONS_PATH = '/v1/reservations';
+export const HEALTH_PATH = '/health';
+export const METRICS_PATH = '/metrics';
+
+/** Sample rate of all PCM on the wire, Hz. */
+export const WIRE_SAMPLE_RATE = 24_000;
+/** Samples in one 80 ms frame. */
+export const FRAME_SAMPLES = 1_920;
+/** Largest message either side accepts; a second of PCM is 96 kB. */
+export const MAX_MESSAGE_BYTES = 1_048_576;
+
+/** `unix:/path/to.sock` · `ws://host:port` · `wss://host:port`. */
+export const engineUrl = z
+  .string()
+  .regex(
+    /^(unix:\/.+|wss?:\/\/[^/\s]+)$/,
+    'must be unix:/absolute/path.sock, ws://host:port or wss://host:port',
+  );
+
+export const reservationKey = z.string().min(1).max(200);
+
+const startMessage = z.object({
+  type: z.literal('start'),
+  protocol: z.number().int(),
+  /** Takes the slot that was reserved under this key, if any. */
+  reservationKey: reservationKey.optional(),
+  /** Missing fields take the model's defaults. */
+  sampling: z
+    .object({
+      textTemperature: z.number().min(0).max(10),
+      audioTemperature: z.number().min(0).max(10),
+      textTopK: z.number().int().min(1),
+      audioTopK: z.number().int().min(1),
+    })
+    .partial()
+    .optional(),
+  /** Makes the noise of sampling reproducible; random if missing. */
+  seed: z.number().int().min(0).max(0xffffffff).optional(),
+});
+export type StartMessage = z.infer<typeof startMessage>;
+
+/** Forgets the conversation and goes on from an empty one; queued input is dropped. */
+const resetMessage = z.object({ type: z.literal('reset') });
+
+export const clientMessage = z.discriminatedUnion('type', [startMessage, resetMessage]);
+export type ClientMessage = z.infer<typeof clientMessage>;
+
+export const modelInfo = z.object({
+  name: z.string(),
+  isDemo: z.boolean(),
+  /** Text token the model emits while it has nothing to say. */
+  paddingToken: z.number().int(),
+  /** Text token that announces a word in the next frame. */
+  endOfPaddingToken: z.number().int(),
+  /** Frames by which a frame's audio lags the text token sampled in the same step. */
+  maxDelay: z.number().int().nonnegative(),
+});
+export type ModelInfo = z.infer<typeof modelInfo>;
+
+const readyMessage = z.object({
+  type: z.literal('ready'),
+  protocol: z.number().int(),
+  conversationId: z.string(),
+  model: modelInfo,
+});
+export type ReadyMessage = z.infer<typeof readyMessage>;
+
+const resetDoneMessage = z.object({ type: z.literal('reset_done') });
+
+export const engineErrorCode = z.enum([
+  /** All slots are taken: try later or elsewhere. */
+  'full',
+  /** The peer speaks another PROTOCOL_VERSION. */
+  'protocol_version',
+  /** A message was not understood; the conversation is closed. */
+  'bad_message',
+  /** A message exceeded MAX_MESSAGE_BYTES. */
+  'too_large',
+  'unauthorized',
+  /** The model failed in a step; the engine lives on. */
+  'model_failed',
+  /** The client does not read what it is sent. */
+  'slow_reader',
+  'shutting_down',
+]);
+export type EngineErrorCode = z.infer<typeof engineErrorCode>;
+
+const errorMessage = z.object({
+  type: z.literal('error'),
+  code: engineErrorCode,
+  message: z.string(),
+});
+export type ErrorMessage = z.infer<typeof errorMessage>;
+
+export const engineMessage = z.discriminatedUnion('type', [
+  readyMessage,
+  resetDoneMessage,
+  errorMessage,
+]);
+export type EngineMessage = z.infer<typeof engineMessage>;
+
+/** WebSocket close code per error, in the private range, so that a bare close still tells why. */
+export const CLOSE_CODES: Record<EngineErrorCode, number> = {
+  full: 4001,
+  protocol_version: 4002,
+  bad_message: 4003,
+  too_large: 1009,
+  unauthorized: 4004,
+  model_failed: 4005,
+  slow_reader: 4006,
+  shutting_down: 4007,
+};
+
+/** Body of `GET /health`: 200 when status is `ok`, else 503. */
+export const healthReport = z.object({
+  status: z.enum(['ok', 'draining', 'failed']),
+  protocol: z.number().int(),
+  model: modelInfo,
+  /** Execution provider that runs the graphs, for example `cpu`. */
+  device: z.string(),
+  slotsTotal: z.number().int(),
+  /** Attached conversations plus live reservations. */
+  slotsUsed: z.number().int(),
+  stepsTotal: z.number().int(),
+  droppedFramesTotal: z.number().int(),
+  /** Milliseconds per step over the last steps; null before the first. */
+  stepMs: z.object({ p50: z.number(), p99: z.number() }).nullable(),
+});
+export type HealthReport = z.infer<typeof healthReport>;
