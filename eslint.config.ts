@@ -1,6 +1,7 @@
 import type { Linter } from 'eslint';
 import eslint from '@eslint/js';
 import globals from 'globals';
+import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 /** Forbids the files of one folder to import from others: the arrows of README's picture, enforced. */
@@ -29,7 +30,7 @@ function arrow(
   };
 }
 
-export default tseslint.config(
+export default defineConfig(
   { ignores: ['dist/**', '.cache/**', 'node_modules/**', 'models/demo/**'] },
   eslint.configs.recommended,
   ...tseslint.configs.strictTypeChecked,
