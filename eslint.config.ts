@@ -51,6 +51,20 @@ export default defineConfig(
     },
   },
   {
+    files: ['**/*.{ts,tsx,mjs}'],
+    ignores: ['agent/config.ts', '**/*.test.ts', '**/*.test.tsx'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        {
+          object: 'process',
+          property: 'env',
+          message: 'agent/config.ts alone reads the environment; take a value instead.',
+        },
+      ],
+    },
+  },
+  {
     files: ['**/*.test.ts', '**/*.test.tsx', '**/*.e2e.test.ts'],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },

@@ -1,0 +1,319 @@
+/**
+ * Everything the environment may say, in one schema. This file is the only reader of
+ * `process.env`; every other part receives plain values.
+ */
+import { createHash } from 'node:crypto';
+import os from 'node:os';
+import path from 'node:path';
+import { config as readDotenvFiles } from 'dotenv';
+import { z } from 'zod';
+import { engineUrl } from '../plugins/moshi/protocol/messages.ts';
+
+/** Root of the repository: relative paths of settings mean this folder. */
+export const REPOSITORY_DIRECTORY = path.resolve(import.meta.dirname, '..');
+
+/** Longest path of a unix socket that Linux (108 bytes) and macOS (104) both accept, bytes. */
+const MAX_SOCKET_PATH_BYTES = 103;
+
+/** livekit-server refuses shorter secrets. */
+const MIN_SECRET_LENGTH = 32;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface LiveKitCredentials {
+  /** `ws://` or `wss://`. */
+  url: string;
+  apiKey: string;
+  apiSecret: string;
+}
+
+export interface Config {
+  livekit: {
+    /** `ws://` or `wss://`; undefined: `start` runs a LiveKit server of its own. */
+    url: string | undefined;
+    /** Set together with `apiSecret`, always set when `url` is. */
+    apiKey: string | undefined;
+    apiSecret: string | undefined;
+  };
+  model: {
+    /** Short name, or folder in Kyutai's layout. */
+    name: string;
+  };
+  engine: {
+    /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
+    url: string;
+    token: string | undefined;
+    /** Conversations at once. */
+    slots: number;
+    /** Threads of ONNX Runtime; undefined: chosen for the machine. */
+    threads: number | undefined;
+    device: Device;
+  };
+  server: {
+    host: string;
+    port: number;
+    /** Where browsers reach the server, without a slash at the end. */
+    publicUrl: string;
+  };
+  worker: {
+    /** Port of the worker's health page; 0: any free one. */
+    port: number;
+  };
+  /** Absolute. */
+  cacheDirectory: string;
+  logLevel: LogLevel;
+}
+
+/** What a model can run on. */
+export const device = z.enum(['cpu'], { error: 'must be cpu' });
+export type Device = z.infer<typeof device>;
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+const logLevel = z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` });
+export type LogLevel = z.infer<typeof logLevel>;
+
+/** The environment asks for something impossible; `problems` has one line per variable. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(`the configuration has ${countProblems(problems)}: ${problems.join('; ')}`);
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+function countProblems(problems: readonly string[]): string {
+  return problems.length === 1 ? 'a problem' : `${problems.length} problems`;
+}
+
+/** Variables whose value must never reach a log or a terminal. */
+const SECRET_VARIABLES = new Set(['LIVEKIT_API_SECRET', 'MOSHI_ENGINE_TOKEN']);
+
+function wholeNumber(minimum: number, maximum: number) {
+  return z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${minimum} to ${maximum}`)
+    .transform(Number)
+    .refine(
+      (value) => value >= minimum && value <= maximum,
+      `must be a whole number from ${minimum} to ${maximum}`,
+    );
+}
+
+function webUrl(protocols: readonly string[]) {
+  return z.string().refine(
+    (value) => {
+      const url = URL.parse(value);
+      return url !== null && protocols.includes(url.protocol) && url.hostname !== '';
+    },
+    `must be an address that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  );
+}
+
+/** One entry per variable, in the order the README lists them. */
+const environmentSchema = z.object({
+  LIVEKIT_URL: webUrl(['ws:', 'wss:', 'http:', 'https:']).optional(),
+  LIVEKIT_API_KEY: z.string().optional(),
+  LIVEKIT_API_SECRET: z.string().optional(),
+  MOSHI_MODEL: z.string().default('demo'),
+  MOSHI_ENGINE_URL: engineUrl.optional(),
+  MOSHI_ENGINE_TOKEN: z
+    .string()
+    .min(16, 'must have 16 characters or more, make one with: openssl rand -hex 32')
+    .optional(),
+  MOSHI_ENGINE_SLOTS: wholeNumber(1, 1024).default(4),
+  MOSHI_ENGINE_THREADS: wholeNumber(1, 1024).optional(),
+  MOSHI_DEVICE: device.default('cpu'),
+  MOSHI_HTTP_HOST: z.string().default('127.0.0.1'),
+  MOSHI_HTTP_PORT: wholeNumber(1, 65_535).default(3000),
+  MOSHI_PUBLIC_URL: webUrl(['http:', 'https:']).optional(),
+  MOSHI_WORKER_PORT: wholeNumber(0, 65_535).default(0),
+  MOSHI_CACHE_DIRECTORY: z.string().default('.cache'),
+  MOSHI_LOG_LEVEL: logLevel.default('info'),
+});
+type Variables = z.infer<typeof environmentSchema>;
+
+/** Names of all variables that `loadConfig` reads. */
+export const CONFIG_VARIABLES = Object.keys(environmentSchema.shape);
+
+/**
+ * Turns an environment into a configuration. Pure: reads nothing but its argument. Empty strings
+ * count as unset.
+ *
+ * @throws {ConfigError} with every problem at once, naming variable, found value and remedy.
+ */
+export function loadConfig(environment: Environment): Config {
+  const given = Object.fromEntries(
+    CONFIG_VARIABLES.map((name) => [name, environment[name]?.trim()] as const).filter(
+      ([, value]) => value !== undefined && value !== '',
+    ),
+  );
+  const result = environmentSchema.safeParse(given);
+  const problems = [
+    ...(result.error?.issues ?? []).map((issue) => describeIssue(issue, given)),
+    ...findLiveKitProblems(given),
+  ];
+  if (!result.success || problems.length > 0) {
+    throw new ConfigError(problems);
+  }
+  const config = nest(result.data);
+  const socketPath = readSocketPath(config.engine.url);
+  if (socketPath !== undefined && Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
+    throw new ConfigError([
+      `MOSHI_ENGINE_URL names a socket path of ${Buffer.byteLength(socketPath)} bytes (${socketPath}); ` +
+        `operating systems accept ${MAX_SOCKET_PATH_BYTES}, choose a shorter one`,
+    ]);
+  }
+  return config;
+}
+
+/** What a process that talks to LiveKit needs, or a ConfigError that names what is missing. */
+export function requireLiveKit(config: Config): LiveKitCredentials {
+  const { url, apiKey, apiSecret } = config.livekit;
+  if (url === undefined || apiKey === undefined || apiSecret === undefined) {
+    const missing = [
+      ...(url === undefined ? ['LIVEKIT_URL'] : []),
+      ...(apiKey === undefined ? ['LIVEKIT_API_KEY'] : []),
+      ...(apiSecret === undefined ? ['LIVEKIT_API_SECRET'] : []),
+    ];
+    throw new ConfigError([
+      `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not set: ` +
+        'write them into .env.local, or run `npm start`, which brings a LiveKit server of its own',
+    ]);
+  }
+  return { url, apiKey, apiSecret };
+}
+
+/** The variables that make another process load this same configuration. */
+export function toEnvironment(config: Config): Record<string, string> {
+  const variables: Record<string, string | number | undefined> = {
+    LIVEKIT_URL: config.livekit.url,
+    LIVEKIT_API_KEY: config.livekit.apiKey,
+    LIVEKIT_API_SECRET: config.livekit.apiSecret,
+    MOSHI_MODEL: config.model.name,
+    MOSHI_ENGINE_URL: config.engine.url,
+    MOSHI_ENGINE_TOKEN: config.engine.token,
+    MOSHI_ENGINE_SLOTS: config.engine.slots,
+    MOSHI_ENGINE_THREADS: config.engine.threads,
+    MOSHI_DEVICE: config.engine.device,
+    MOSHI_HTTP_HOST: config.server.host,
+    MOSHI_HTTP_PORT: config.server.port,
+    MOSHI_PUBLIC_URL: config.server.publicUrl,
+    MOSHI_WORKER_PORT: config.worker.port,
+    MOSHI_CACHE_DIRECTORY: config.cacheDirectory,
+    MOSHI_LOG_LEVEL: config.logLevel,
+  };
+  // Unset ones become empty, not absent: a child would else find them in `.env.local` again.
+  return Object.fromEntries(
+    Object.entries(variables).map(([name, value]) => [name, value === undefined ? '' : `${value}`]),
+  );
+}
+
+/**
+ * The process's environment with `.env.local`, then `.env`, filling in what it leaves out, as
+ * LiveKit's starters do. Called by entry points only.
+ */
+export function readEnvironment(directory: string = REPOSITORY_DIRECTORY): Environment {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined) {
+      environment[name] = value;
+    }
+  }
+  readDotenvFiles({
+    path: ['.env.local', '.env'].map((file) => path.join(directory, file)),
+    processEnv: environment,
+    quiet: true,
+  });
+  return environment;
+}
+
+function describeIssue(issue: z.core.$ZodIssue, given: Record<string, string | undefined>): string {
+  const name = String(issue.path[0]);
+  const value = given[name] ?? '';
+  const found = SECRET_VARIABLES.has(name)
+    ? `has ${value.length} characters`
+    : `is ${JSON.stringify(value.length > 200 ? `${value.slice(0, 200)}…` : value)}`;
+  return `${name} ${found}, ${issue.message}`;
+}
+
+/** Rules that span the three LiveKit variables. */
+function findLiveKitProblems(given: Record<string, string | undefined>): string[] {
+  const key = given['LIVEKIT_API_KEY'];
+  const secret = given['LIVEKIT_API_SECRET'];
+  const problems: string[] = [];
+  const reason =
+    given['LIVEKIT_URL'] === undefined
+      ? 'key and secret are a pair, set both or neither'
+      : 'LIVEKIT_URL is set and that server wants a key and its secret';
+  if (key === undefined && (secret !== undefined || given['LIVEKIT_URL'] !== undefined)) {
+    problems.push(`LIVEKIT_API_KEY is not set, ${reason}`);
+  }
+  if (secret === undefined && (key !== undefined || given['LIVEKIT_URL'] !== undefined)) {
+    problems.push(`LIVEKIT_API_SECRET is not set, ${reason}`);
+  }
+  if (
+    given['LIVEKIT_URL'] === undefined &&
+    secret !== undefined &&
+    secret.length < MIN_SECRET_LENGTH
+  ) {
+    problems.push(
+      `LIVEKIT_API_SECRET has ${secret.length} characters, a LiveKit server started here needs ` +
+        `${MIN_SECRET_LENGTH}: make one with openssl rand -hex 32, or leave key and secret unset`,
+    );
+  }
+  return problems;
+}
+
+function nest(variables: Variables): Config {
+  const cacheDirectory = path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_CACHE_DIRECTORY);
+  const publicUrl =
+    variables.MOSHI_PUBLIC_URL ??
+    `http://${readableHost(variables.MOSHI_HTTP_HOST)}:${variables.MOSHI_HTTP_PORT}`;
+  return {
+    livekit: {
+      url: variables.LIVEKIT_URL?.replace(/^http/, 'ws').replace(/\/+$/, ''),
+      apiKey: variables.LIVEKIT_API_KEY,
+      apiSecret: variables.LIVEKIT_API_SECRET,
+    },
+    model: { name: variables.MOSHI_MODEL },
+    engine: {
+      url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
+      token: variables.MOSHI_ENGINE_TOKEN,
+      slots: variables.MOSHI_ENGINE_SLOTS,
+      threads: variables.MOSHI_ENGINE_THREADS,
+      device: variables.MOSHI_DEVICE,
+    },
+    server: {
+      host: variables.MOSHI_HTTP_HOST,
+      port: variables.MOSHI_HTTP_PORT,
+      publicUrl: publicUrl.replace(/\/+$/, ''),
+    },
+    worker: { port: variables.MOSHI_WORKER_PORT },
+    cacheDirectory,
+    logLevel: variables.MOSHI_LOG_LEVEL,
+  };
+}
+
+/** Host part of a URL that a browser on this machine can open. */
+function readableHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') {
+    return '127.0.0.1';
+  }
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+/** In the cache, unless that lies too deep for a socket: then a short name of its own in /tmp. */
+function defaultSocketPath(cacheDirectory: string): string {
+  const inCache = path.join(cacheDirectory, 'engine.sock');
+  if (Buffer.byteLength(inCache) <= MAX_SOCKET_PATH_BYTES) {
+    return inCache;
+  }
+  const digest = createHash('sha256').update(cacheDirectory).digest('hex').slice(0, 16);
+  return path.join(os.tmpdir(), `moshi-engine-${digest}.sock`);
+}
+
+function readSocketPath(url: string): string | undefined {
+  return url.startsWith('unix:') ? url.slice('unix:'.length) : undefined;
+}
