@@ -65,6 +65,11 @@ export default defineConfig(
     },
   },
   {
+    // Runs on a bare Node, before anything is installed or built.
+    files: ['**/*.mjs'],
+    ...tseslint.configs.disableTypeChecked,
+  },
+  {
     files: ['**/*.test.ts', '**/*.test.tsx', '**/*.e2e.test.ts'],
     rules: { '@typescript-eslint/no-non-null-assertion': 'off' },
   },
