@@ -1,0 +1,67 @@
+import {
+  RoomAudioRenderer,
+  RoomContext,
+  useConnectionState,
+  useLocalParticipant,
+  useVoiceAssistant,
+} from '@livekit/components-react';
+import { LocalAudioTrack, RemoteAudioTrack, Track, type TrackPublication } from 'livekit-client';
+import { Captions } from './captions.tsx';
+import { Controls } from './controls.tsx';
+import { Latency } from './latency.tsx';
+import { ProblemCard } from './problem-card.tsx';
+import { StateLine } from './state-line.tsx';
+import { useAgentWatch } from './use-agent-watch.ts';
+import type { Call } from './use-call.ts';
+import { useLevels } from './use-levels.ts';
+import { Voices } from './voices.tsx';
+
+interface CallScreenProps {
+  call: Extract<Call, { phase: 'starting' | 'talking' }>;
+  onLeave: () => void;
+  onCallAgain: () => void;
+}
+
+/** A call, from the click on. */
+export function CallScreen(props: CallScreenProps) {
+  return (
+    // The room is new for every call, and with it everything that listens to it.
+    <RoomContext.Provider value={props.call.room} key={props.call.id}>
+      <Talk {...props} />
+      <RoomAudioRenderer />
+    </RoomContext.Provider>
+  );
+}
+
+function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
+  const connection = useConnectionState();
+  const { agent, state, audioTrack } = useVoiceAssistant();
+  const { localParticipant, isMicrophoneEnabled } = useLocalParticipant();
+  const microphone = audioTrackOf(localParticipant.getTrackPublication(Track.Source.Microphone));
+  const agentAudio = audioTrackOf(audioTrack?.publication);
+  const readLevels = useLevels(agentAudio, microphone);
+  const problem = useAgentWatch(call.phase === 'talking', agent !== undefined);
+
+  return (
+    <main className="call">
+      <StateLine call={call} connection={connection} state={state} isMuted={!isMicrophoneEnabled} />
+      <Voices readLevels={readLevels} />
+      {problem === null ? (
+        <Captions localIdentity={localParticipant.identity} />
+      ) : (
+        <div className="captions">
+          <ProblemCard problem={problem} onRetry={onCallAgain} />
+        </div>
+      )}
+      <footer className="dock">
+        <Controls isReady={call.phase === 'talking'} onLeave={onLeave} />
+        <Latency agentTrack={agentAudio} userTrack={microphone} />
+      </footer>
+    </main>
+  );
+}
+
+function audioTrackOf(publication: TrackPublication | undefined) {
+  const track = publication?.track;
+  return track instanceof LocalAudioTrack || track instanceof RemoteAudioTrack ? track : undefined;
+}

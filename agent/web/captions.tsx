@@ -1,0 +1,48 @@
+import { useEffect, useMemo, useRef } from 'react';
+import { useTranscriptions } from '@livekit/components-react';
+import { mergeCaptions, type Caption } from './merge-captions.ts';
+
+/** Words of both sides as they arrive; the newest is the largest. */
+export function Captions({ localIdentity }: { localIdentity: string }) {
+  const streams = useTranscriptions();
+  const captions = useMemo(
+    () =>
+      mergeCaptions(
+        streams.map(({ text, participantInfo, streamInfo }) => ({
+          id: streamInfo.attributes?.['lk.segment_id'] ?? streamInfo.id,
+          speaker: participantInfo.identity === localIdentity ? 'user' : 'agent',
+          text,
+        })),
+      ),
+    [streams, localIdentity],
+  );
+  const end = useRef<HTMLDivElement>(null);
+  useEffect(() => end.current?.scrollIntoView({ block: 'end' }), [captions]);
+
+  return (
+    <section className="captions" aria-label="Captions">
+      <div className="captions-scroll" role="log" aria-live="polite" tabIndex={0}>
+        {captions.map((caption) => (
+          <Line key={caption.id} caption={caption} />
+        ))}
+        <div ref={end} />
+      </div>
+    </section>
+  );
+}
+
+function Line({ caption }: { caption: Caption }) {
+  return (
+    <p className={`caption ${caption.speaker}`} data-speaker={caption.speaker}>
+      <span className="speaker">{caption.speaker === 'agent' ? 'Moshi' : 'You'}</span>
+      <span className="words">
+        {caption.words.map((word, index) => (
+          // Words only ever join at the end, so the place is a lasting name.
+          <span key={index} className="word">
+            {word}{' '}
+          </span>
+        ))}
+      </span>
+    </p>
+  );
+}
