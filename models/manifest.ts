@@ -84,6 +84,14 @@ export const samplingOptions = z.object({
 /** Temperature 0 is greedy. */
 export type SamplingOptions = z.infer<typeof samplingOptions>;
 
+/** An entry of the vocabulary file; the index is the token id. `byte` pieces are spelled `<0xE2>`. */
+export const vocabularyPiece = z.object({
+  /** As SentencePiece spells it: U+2581 stands for a space. */
+  piece: z.string(),
+  kind: z.enum(['normal', 'unknown', 'control', 'user', 'byte', 'unused']),
+});
+export type VocabularyPiece = z.infer<typeof vocabularyPiece>;
+
 export const modelManifest = z.object({
   formatVersion: z.literal(MANIFEST_FORMAT_VERSION),
   /** Short name shown to people, for example `demo`. */
@@ -99,6 +107,8 @@ export const modelManifest = z.object({
   generatedCodebooks: z.number().int().nonnegative(),
   /** U: codebooks the model hears. */
   heardCodebooks: z.number().int().nonnegative(),
+  /** K: codebooks that the codec graphs give and take, the larger of D and U. */
+  codecCodebooks: z.number().int().positive(),
   /** Frames by which `frame_tokens` lag `text_token`. */
   maxDelay: z.number().int().nonnegative(),
   textCard: z.number().int().positive(),
@@ -112,7 +122,7 @@ export const modelManifest = z.object({
     textWidth: z.number().int().positive(),
     audioWidth: z.number().int().positive(),
   }),
-  /** Path relative to the manifest: JSON array, token id → piece as SentencePiece spells it. */
+  /** Path relative to the manifest: JSON array of `vocabularyPiece`, indexed by token id. */
   vocabularyFile: z.string().min(1),
   graphs: z.array(graphDescription).min(1),
 });

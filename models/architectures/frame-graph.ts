@@ -1,0 +1,132 @@
+/**
+ * The graph of one 80 ms step, as manifest.ts describes it: hear, think, speak.
+ *
+ * Source of the order: kyutai-labs/moshi@e6a55d2 moshi/moshi/server.py (`handle_chat`) and
+ * moshi/moshi/models/lm.py (`LMGen._step`). Letters: B rows, N codebooks, D generated, U = N - D heard.
+ *
+ * Kyutai's server resets the codec after the first frame, whose codes the model never reads. Here
+ * the encoder's state does not move in step 0, and step 1 is its first frame again. The decoder
+ * starts when the first complete column exists, after `maxDelay` steps.
+ */
+import type { Checkpoint } from '../checkpoints/checkpoint.ts';
+import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
+import { forceToken, sample, sampler } from '../layers/sampling.ts';
+import { streamRows } from '../layers/stream-rows.ts';
+import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
+import { concatenate, reshape, slice, subtract, where } from '../onnx/tensor-operations.ts';
+import { delayedTokens } from './delayed-tokens.ts';
+import { depthTransformer } from './depth-transformer.ts';
+import { mimiDecoder, mimiEncoder } from './mimi.ts';
+import { temporalTransformer } from './temporal-transformer.ts';
+
+/** The reference draws from at most this many candidates (server.py passes top_k 250 and 25). */
+const WIDEST_DRAW = 250;
+
+/** Candidates that the graph can draw from, for text and for audio. */
+export function drawWidths(config: LanguageModelConfig): { text: number; audio: number } {
+  return {
+    text: Math.min(config.textCardOut, WIDEST_DRAW),
+    audio: Math.min(config.audioCard, WIDEST_DRAW),
+  };
+}
+
+/** @param probes - Whether hidden state, logits and heard codes become outputs. */
+export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolean): GraphBuilder {
+  const { languageModel: config, mimi } = checkpoint;
+  const { codebooks, generatedCodebooks, maxDelay } = config;
+  const heardCodebooks = codebooks - generatedCodebooks;
+  const widths = drawWidths(config);
+  const graph = new GraphBuilder('frame', batch);
+
+  const pcm = graph.input('pcm', 'float32', [1, mimi.frameSamples]);
+  const offset = graph.input('offset', 'int64', []);
+  const executes = graph.input('exec_mask', 'bool', []);
+  const forcedText = graph.input('forced_text', 'int64', []);
+  const forcedCodes = graph.input('forced_codes', 'int64', [codebooks]);
+  const textTemperature = graph.input('text_temperature', 'float32', []);
+  const audioTemperature = graph.input('audio_temperature', 'float32', []);
+  const textTopK = graph.input('text_top_k', 'int64', []);
+  const audioTopK = graph.input('audio_top_k', 'int64', []);
+  const textNoise = graph.input('text_noise', 'float32', [widths.text]);
+  const audioNoise = graph.input('audio_noise', 'float32', [generatedCodebooks, widths.audio]);
+
+  const zero = graph.integers([0]);
+  const since = (start: number): { position: Value; started: Value } => {
+    const position = subtract(graph, offset, graph.integers([start]));
+    const started = graph.op('GreaterOrEqual', [position, zero]);
+    return { position: graph.op('Max', [position, zero]), started };
+  };
+  const executesAnd = (condition: Value): Value => graph.op('And', [executes, condition]);
+
+  const hearing = since(1);
+  const hearingRows = streamRows(graph, hearing.position, executesAnd(hearing.started));
+  const encoded = mimiEncoder(graph, checkpoint, hearingRows, pcm, heardCodebooks);
+  const heard = forceToken(
+    graph,
+    slice(graph, forcedCodes, 1, generatedCodebooks, codebooks),
+    encoded,
+  ); // [B, U]
+
+  const advances = reshape(graph, executes, [batch, 1, 1]);
+  const tokens = delayedTokens(graph, config, offset, advances, heard);
+  const { hidden, textLogits } = temporalTransformer(graph, checkpoint, tokens.input, offset);
+
+  const textSampler = sampler(graph, {
+    temperature: textTemperature,
+    topK: textTopK,
+    noise: reshape(graph, textNoise, [batch, 1, widths.text]),
+    width: widths.text,
+  });
+  const text = forceToken(
+    graph,
+    reshape(graph, forcedText, [batch, 1]),
+    sample(graph, textSampler, textLogits, 0),
+  ); // [B, 1]
+
+  const audioSampler = sampler(graph, {
+    temperature: audioTemperature,
+    topK: audioTopK,
+    noise: audioNoise,
+    width: widths.audio,
+  });
+  const spoken = depthTransformer(graph, checkpoint, hidden, text, (logits, step) =>
+    forceToken(
+      graph,
+      slice(graph, forcedCodes, 1, step, step + 1),
+      sample(graph, audioSampler, logits, step),
+    ),
+  );
+
+  const frameTokens = tokens.complete(concatenate(graph, [text, ...spoken.codes], 1));
+  const speaking = since(maxDelay);
+  const speakingRows = streamRows(graph, speaking.position, executesAnd(speaking.started));
+  const columnCodes = slice(graph, frameTokens, 1, 1, 1 + generatedCodebooks);
+  const voice = mimiDecoder(
+    graph,
+    checkpoint,
+    speakingRows,
+    graph.op('Max', [columnCodes, zero]),
+    generatedCodebooks,
+  );
+  const audible = reshape(graph, speaking.started, [batch, 1, 1]);
+
+  graph.output('pcm_out', where(graph, audible, voice, graph.floats([0])), 'float32', [
+    1,
+    mimi.frameSamples,
+  ]);
+  graph.output('text_token', reshape(graph, text, [batch]), 'int64', []);
+  graph.output('frame_tokens', frameTokens, 'int64', [1 + generatedCodebooks]);
+  if (probes) {
+    graph.output('hidden', hidden, 'float32', [config.temporal.dimension]);
+    graph.output('text_logits', textLogits, 'float32', [config.textCardOut]);
+    const stacked = spoken.logits.map((logits) =>
+      reshape(graph, logits, [batch, 1, config.audioCard]),
+    );
+    graph.output('audio_logits', concatenate(graph, stacked, 1), 'float32', [
+      generatedCodebooks,
+      config.audioCard,
+    ]);
+    graph.output('user_codes', heard, 'int64', [heardCodebooks]);
+  }
+  return graph;
+}

@@ -1,0 +1,148 @@
+/**
+ * Mimi: 80 ms of speech to one column of codes and back.
+ *
+ * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/models/compression.py (MimiModel) and
+ * moshi/moshi/modules/resample.py (ConvDownsample1d, ConvTrUpsample1d). Everything is float32: a less
+ * exact distance would choose other codes. Letters: B rows, L latent width, T latents per frame.
+ */
+import type { Checkpoint } from '../checkpoints/checkpoint.ts';
+import type { TensorView } from '../checkpoints/safetensors.ts';
+import { findTransformerWeights } from '../checkpoints/transformer-weights.ts';
+import { linear } from '../layers/linear.ts';
+import { dequantize, findQuantizer, quantize } from '../layers/quantizer.ts';
+import {
+  streamingConvolution,
+  streamingTransposedConvolution,
+} from '../layers/streaming-convolution.ts';
+import type { StreamRows } from '../layers/stream-rows.ts';
+import { streamingTransformer } from '../layers/transformer.ts';
+import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import { concatenate, reshape, transpose } from '../onnx/tensor-operations.ts';
+import { seanetDecoder, seanetEncoder } from './seanet.ts';
+
+/** pcm [B, 1, samples of a frame] → codes [B, count] int64. */
+export function mimiEncoder(
+  graph: GraphBuilder,
+  checkpoint: Checkpoint,
+  rows: StreamRows,
+  pcm: Value,
+  count: number,
+): Value {
+  const { mimi: config, mimiWeights: file } = checkpoint;
+  return graph.scope('mimi', () => {
+    const context = { graph, config: config.seanet, file, rows };
+    const latents = seanetEncoder(context, pcm, config.frameSamples); // [B, L, T]
+    const attended = latentTransformer(graph, checkpoint, 'encoder', rows, latents);
+    const latent = downsample(graph, checkpoint, rows, attended); // [B, L, 1]
+    const column = reshape(graph, latent, [graph.batch, config.seanet.dimension]);
+    const codes = graph.scope('quantizer', () =>
+      quantize(graph, findQuantizer(file, config.quantizer), column, count),
+    );
+    return concatenate(graph, codes, 1);
+  });
+}
+
+/** codes [B, count] int64, all valid → pcm [B, 1, samples of a frame]. */
+export function mimiDecoder(
+  graph: GraphBuilder,
+  checkpoint: Checkpoint,
+  rows: StreamRows,
+  codes: Value,
+  count: number,
+): Value {
+  const { mimi: config, mimiWeights: file } = checkpoint;
+  return graph.scope('mimi', () => {
+    const column = graph.scope('dequantizer', () =>
+      dequantize(graph, findQuantizer(file, config.quantizer), codes, count),
+    );
+    const latent = reshape(graph, column, [graph.batch, config.seanet.dimension, 1]);
+    const latents = upsample(graph, checkpoint, rows, latent); // [B, L, T]
+    const attended = latentTransformer(graph, checkpoint, 'decoder', rows, latents);
+    const context = { graph, config: config.seanet, file, rows };
+    return seanetDecoder(context, attended, config.latentsPerFrame);
+  });
+}
+
+/** ProjectedTransformer: [B, L, T] → [B, L, T] through a transformer of perhaps another width. */
+function latentTransformer(
+  graph: GraphBuilder,
+  { mimi: config, mimiWeights: file }: Checkpoint,
+  side: 'encoder' | 'decoder',
+  rows: StreamRows,
+  latents: Value,
+): Value {
+  const { batch } = graph;
+  const length = config.latentsPerFrame;
+  const latentWidth = config.seanet.dimension;
+  const width = config.transformer.dimension;
+  const prefix = `${side}_transformer`;
+  const project = (x: Value, name: string, shape: [number, number]): Value =>
+    width === latentWidth ? x : linear(graph, x, file.tensor(`${prefix}.${name}.weight`, shape));
+  return graph.scope(prefix, () => {
+    const flat = reshape(graph, transpose(graph, latents, [0, 2, 1]), [
+      batch * length,
+      latentWidth,
+    ]);
+    const layers = findTransformerWeights(file, `${prefix}.transformer`, config.transformer, null);
+    const attended = streamingTransformer(
+      graph,
+      config.transformer,
+      layers,
+      project(flat, 'input_proj', [width, latentWidth]),
+      rows.position,
+      length,
+    );
+    const output = project(attended, 'output_projs.0', [latentWidth, width]);
+    return transpose(graph, reshape(graph, output, [batch, length, latentWidth]), [0, 2, 1]);
+  });
+}
+
+/** [B, L, T] → [B, L, 1], by a convolution that repeats the stream's first column before it. */
+function downsample(
+  graph: GraphBuilder,
+  { mimi: config, mimiWeights: file }: Checkpoint,
+  rows: StreamRows,
+  latents: Value,
+): Value {
+  const stride = config.latentsPerFrame;
+  if (stride === 1) return latents;
+  const { dimension } = config.seanet;
+  const weight = file.tensor('downsample.conv.conv.conv.weight', [
+    dimension,
+    dimension,
+    2 * stride,
+  ]);
+  return graph.scope('downsample', () =>
+    streamingConvolution(
+      graph,
+      rows,
+      { weight, bias: null, stride, dilation: 1, padding: 'replicate' },
+      latents,
+      stride,
+    ),
+  );
+}
+
+/** [B, L, 1] → [B, L, T]; the published codecs do it channel by channel. */
+function upsample(
+  graph: GraphBuilder,
+  { mimi: config, mimiWeights: file }: Checkpoint,
+  rows: StreamRows,
+  latent: Value,
+): Value {
+  const stride = config.latentsPerFrame;
+  if (stride === 1) return latent;
+  const { dimension } = config.seanet;
+  const name = 'upsample.convtr.convtr.convtr.weight';
+  const byChannel = file.find(name).shape[1] === 1;
+  const weight: TensorView = file.tensor(name, [dimension, byChannel ? 1 : dimension, 2 * stride]);
+  return graph.scope('upsample', () =>
+    streamingTransposedConvolution(
+      graph,
+      rows,
+      { weight, bias: null, stride, groups: byChannel ? dimension : 1 },
+      latent,
+      1,
+    ),
+  );
+}

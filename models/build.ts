@@ -1,0 +1,226 @@
+/**
+ * Turns a checkpoint into a folder that the engine can run: graphs, vocabulary and manifest.
+ *
+ * The result depends on nothing but the checkpoint's files, the options and this code, and its folder
+ * is named after a digest of the three: what exists is reused, and builders that run at the same time
+ * make the same folder, of which the first one stays.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  copyFile,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { codecCodebooks, mimiDecodeGraph, mimiEncodeGraph } from './architectures/codec-graphs.ts';
+import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
+import { openCheckpoint, type Checkpoint } from './checkpoints/checkpoint.ts';
+import {
+  MANIFEST_FORMAT_VERSION,
+  modelManifest,
+  type GraphDescription,
+  type ModelManifest,
+  type SamplingOptions,
+} from './manifest.ts';
+import type { GraphBuilder } from './onnx/graph-builder.ts';
+import { resolveModel } from './catalogue.ts';
+import { readPieces } from './tokenizer/sentencepiece.ts';
+
+export { resolveModel, type ResolvedModel } from './catalogue.ts';
+export { CheckpointError } from './checkpoints/checkpoint-error.ts';
+
+export type BuildOptions = {
+  /** `demo`, or the folder of a checkpoint. */
+  readonly checkpoint: string;
+  /** Built models are folders in here. */
+  readonly outputDirectory: string;
+  /** Each graph is made once for every batch size. */
+  readonly batches: readonly number[];
+  readonly kinds: readonly GraphDescription['kind'][];
+  /** Whether the frame graph also gives hidden state, logits and heard codes. */
+  readonly probes?: boolean;
+  /** Name to show people; that of the folder if absent. */
+  readonly name?: string;
+};
+
+/** The reference's defaults (kyutai-labs/moshi@e6a55d2 moshi/moshi/models/lm.py, `LMGen`). */
+const REFERENCE_SAMPLING: SamplingOptions = {
+  textTemperature: 0.7,
+  audioTemperature: 0.8,
+  textTopK: 25,
+  audioTopK: 250,
+};
+
+/**
+ * Builds a model, or finds what an earlier call built from the same.
+ * @returns the absolute folder of manifest.json, and its content.
+ * @throws CheckpointError when the checkpoint cannot be used.
+ */
+export async function buildModel(
+  options: BuildOptions,
+): Promise<{ directory: string; manifest: ModelManifest }> {
+  const model = resolveModel(options.checkpoint);
+  const checkpoint = await openCheckpoint(model.directory);
+  const name = options.name ?? model.name;
+  const digest = await buildDigest(checkpoint, name, options);
+  const outputDirectory = resolve(options.outputDirectory);
+  const directory = join(outputDirectory, `${name.replaceAll(/[^\w.-]/g, '_')}-${digest}`);
+  const existing = await readManifest(directory);
+  if (existing !== null) return { directory, manifest: existing };
+
+  const draft = join(outputDirectory, `.draft-${randomUUID()}`);
+  await mkdir(draft, { recursive: true });
+  try {
+    const weightsDirectory =
+      checkpoint.weightsDirectory ?? (await gatherWeights(checkpoint, draft, directory));
+    const graphs: GraphDescription[] = [];
+    for (const kind of new Set(options.kinds)) {
+      for (const batch of new Set(options.batches)) {
+        const graph = composeGraph(checkpoint, kind, batch, options.probes ?? false);
+        const { bytes, signature } = graph.finish();
+        const file = `${kind}-${batch}.onnx`;
+        await writeFile(join(draft, file), bytes);
+        graphs.push({ kind, batch, file, ...signature });
+      }
+    }
+    const vocabularyFile = 'vocabulary.json';
+    const pieces = await readPieces(checkpoint.tokenizerPath);
+    await writeFile(join(draft, vocabularyFile), JSON.stringify(pieces));
+    const manifest = modelManifest.parse({
+      ...describeModel(checkpoint),
+      name,
+      isDemo: model.isDemo,
+      weightsDirectory,
+      vocabularyFile,
+      graphs,
+    } satisfies ModelManifest);
+    await writeFile(join(draft, 'manifest.json'), JSON.stringify(manifest, null, 1));
+    await publish(draft, directory);
+    return { directory, manifest };
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
+}
+
+function composeGraph(
+  checkpoint: Checkpoint,
+  kind: GraphDescription['kind'],
+  batch: number,
+  probes: boolean,
+): GraphBuilder {
+  switch (kind) {
+    case 'frame':
+      return frameGraph(checkpoint, batch, probes);
+    case 'mimi-encode':
+      return mimiEncodeGraph(checkpoint, batch);
+    case 'mimi-decode':
+      return mimiDecodeGraph(checkpoint, batch);
+  }
+}
+
+function describeModel(
+  checkpoint: Checkpoint,
+): Omit<ModelManifest, 'name' | 'isDemo' | 'weightsDirectory' | 'vocabularyFile' | 'graphs'> {
+  const { languageModel: config } = checkpoint;
+  const { generation } = config;
+  const widths = drawWidths(config);
+  return {
+    formatVersion: MANIFEST_FORMAT_VERSION,
+    kind: 'moshi',
+    sampleRate: 24000,
+    frameSamples: 1920,
+    generatedCodebooks: config.generatedCodebooks,
+    heardCodebooks: config.codebooks - config.generatedCodebooks,
+    codecCodebooks: codecCodebooks(checkpoint),
+    maxDelay: config.maxDelay,
+    textCard: config.textCard,
+    audioCard: config.audioCard,
+    paddingToken: config.paddingToken,
+    endOfPaddingToken: config.endOfPaddingToken,
+    sampling: {
+      textTemperature: generation.temp_text ?? REFERENCE_SAMPLING.textTemperature,
+      audioTemperature: generation.temp ?? REFERENCE_SAMPLING.audioTemperature,
+      textTopK: Math.min(generation.top_k_text ?? REFERENCE_SAMPLING.textTopK, widths.text),
+      audioTopK: Math.min(generation.top_k ?? REFERENCE_SAMPLING.audioTopK, widths.audio),
+    },
+    noise: { textWidth: widths.text, audioWidth: widths.audio },
+  };
+}
+
+/** Hard links, or copies across file systems, of weight files that lie in different folders. */
+async function gatherWeights(
+  checkpoint: Checkpoint,
+  draft: string,
+  directory: string,
+): Promise<string> {
+  const folder = 'weights';
+  await mkdir(join(draft, folder));
+  for (const file of [checkpoint.languageModelWeights, checkpoint.mimiWeights]) {
+    const target = join(draft, folder, file.fileName);
+    await link(file.path, target).catch(() => copyFile(file.path, target));
+  }
+  return join(directory, folder);
+}
+
+/** Renames the finished draft; when another builder was faster, its folder is the same. */
+async function publish(draft: string, directory: string): Promise<void> {
+  try {
+    await rename(draft, directory);
+  } catch (error) {
+    if ((await readManifest(directory)) !== null) return;
+    // Whatever is there is no built model: something that was damaged later.
+    await rm(directory, { recursive: true, force: true });
+    await rename(draft, directory).catch(() => {
+      throw error;
+    });
+  }
+}
+
+/** The manifest of a complete build, or null. */
+async function readManifest(directory: string): Promise<ModelManifest | null> {
+  try {
+    const json: unknown = JSON.parse(await readFile(join(directory, 'manifest.json'), 'utf8'));
+    const manifest = modelManifest.parse(json);
+    const files = [manifest.vocabularyFile, ...manifest.graphs.map(({ file }) => file)];
+    await Promise.all(files.map((file) => stat(join(directory, file))));
+    return manifest;
+  } catch {
+    return null;
+  }
+}
+
+async function buildDigest(
+  checkpoint: Checkpoint,
+  name: string,
+  options: BuildOptions,
+): Promise<string> {
+  const stamps = await Promise.all(
+    checkpoint.paths.map(async (path) => {
+      const found = await stat(path).catch(() => null);
+      return [path, found?.size ?? null, found?.mtimeMs ?? null];
+    }),
+  );
+  const { batches, kinds, probes = false } = options;
+  const identity = JSON.stringify({ stamps, name, batches, kinds, probes });
+  const hash = createHash('sha256').update(identity);
+  await hashSources(hash, import.meta.dirname);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** A change of this code makes other graphs: its text is the version of the builder. */
+async function hashSources(hash: ReturnType<typeof createHash>, folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await hashSources(hash, path);
+    else if (/\.[jt]s$/.test(entry.name) && !entry.name.includes('.test.')) {
+      hash.update(entry.name).update(await readFile(path));
+    }
+  }
+}

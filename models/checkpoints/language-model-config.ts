@@ -1,0 +1,331 @@
+/**
+ * `config.json` of a checkpoint in Kyutai's PyTorch layout: file names, and the arguments of LMModel.
+ *
+ * Defaults are those of kyutai-labs/moshi@e6a55d2 moshi/moshi/models/lm.py (LMModel) and
+ * moshi/moshi/models/loaders.py (CheckpointInfo, the built-in 7B configuration). Whatever changes
+ * the arithmetic and is not implemented here is refused by name; nothing is skipped.
+ */
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { checkJson, readJson } from './json-file.ts';
+import {
+  gatedWidth,
+  gatingName,
+  headsProblem,
+  normName,
+  positionName,
+  type NormName,
+  type TransformerConfig,
+} from './transformer-config.ts';
+
+const count = z.number().int().positive();
+
+/** A feature that changes the result and that we do not have: only its "off" values pass. */
+function notImplemented(meaning: string): z.ZodType<unknown> {
+  return z
+    .unknown()
+    .optional()
+    .superRefine((value, context) => {
+      if (isOff(value)) return;
+      context.addIssue({
+        code: 'custom',
+        message: `(${meaning}) is not implemented; found ${JSON.stringify(value)}`,
+      });
+    });
+}
+
+function isOff(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
+  return value === undefined || value === null || value === false || value === 0;
+}
+
+const generation = z
+  .strictObject({
+    temp: z.number().min(0).max(10),
+    temp_text: z.number().min(0).max(10),
+    top_k: count,
+    top_k_text: count,
+    use_sampling: z.boolean(),
+    cfg_coef: z.literal(1, { error: 'other than 1 (classifier-free guidance) is not implemented' }),
+    check: z.boolean(),
+  })
+  .partial();
+export type GenerationConfig = z.infer<typeof generation>;
+
+const schema = z
+  .strictObject({
+    model_type: z
+      .literal('moshi', {
+        error: ({ input }) =>
+          `must be "moshi"; ${JSON.stringify(input)} is another kind of model, not implemented`,
+      })
+      .default('moshi'),
+    moshi_name: z.string().min(1).default('model.safetensors'),
+    mimi_name: z.string().min(1).default('tokenizer-e351c8d8-checkpoint125.safetensors'),
+    mimi_config_name: z.string().min(1).nullable().default(null),
+    tokenizer_name: z.string().min(1).default('tokenizer_spm_32k_3.model'),
+    lm_gen_config: generation.default({}),
+    /** Informative, or about how the reference runs: they do not change what is computed. */
+    model_id: z.unknown().optional(),
+    lora_rank: z.unknown().optional(),
+    lora_scaling: z.unknown().optional(),
+    depformer_causal: z.unknown().optional(),
+    depformer_context: z.unknown().optional(),
+    emb_lr: z.unknown().optional(),
+
+    n_q: count.default(8),
+    dep_q: count.default(8),
+    card: count.default(1024),
+    text_card: count.default(32000),
+    text_card_out: count.nullable().default(null),
+    dim: count.default(128),
+    num_heads: count.default(8),
+    num_layers: count,
+    hidden_scale: z.number().positive().default(4),
+    norm: normName.default('layer_norm'),
+    bias_proj: z.boolean().default(false),
+    causal: z.literal(true, { error: 'must be true: a stream has no future' }).default(true),
+    layer_scale: z.number().nullable().default(null),
+    context: z
+      .number({ error: 'must be given: it is the length of the key and value cache' })
+      .int()
+      .positive(),
+    max_period: z.number().positive().default(10000),
+    gating: gatingName.default('none'),
+    positional_embedding: positionName.default('sin'),
+    kv_repeat: count.default(1),
+    existing_text_padding_id: z.number().int().nonnegative().default(3),
+    existing_text_end_padding_id: z.number().int().nonnegative().default(0),
+    delays: z.array(z.number().int().nonnegative()),
+
+    depformer_dim: count.default(256),
+    depformer_dim_feedforward: count.nullable().default(null),
+    depformer_num_heads: count.optional(),
+    depformer_num_layers: count.optional(),
+    depformer_multi_linear: z.boolean().default(false),
+    depformer_weights_per_step: z.boolean().default(false),
+    depformer_weights_per_step_schedule: z
+      .array(z.number().int().nonnegative())
+      .nullable()
+      .default(null),
+    depformer_low_rank_embeddings: count.nullable().default(null),
+    depformer_pos_emb: positionName.default('sin'),
+    depformer_norm: normName.nullable().default(null),
+    depformer_max_period: z.number().positive().optional(),
+    depformer_gating: gatingName.optional(),
+    depformer_kv_repeat: count.optional(),
+    depformer_layer_scale: z.number().nullable().optional(),
+
+    quantize: notImplemented('8-bit weights of the PyTorch reference'),
+    lora: notImplemented('low-rank adapters'),
+    lora_name: notImplemented('low-rank adapters'),
+    conditioners: notImplemented('conditioning'),
+    fuser: notImplemented('conditioning'),
+    cross_attention: notImplemented('cross-attention'),
+    norm_emb: notImplemented('normalised embeddings'),
+    demux_second_stream: notImplemented('a second text stream'),
+    demux_second_text_stream: notImplemented('a second text stream'),
+    extra_heads_num_heads: notImplemented('extra output heads'),
+    extra_heads_dim: z.unknown().optional(),
+    tts_config: notImplemented('speech synthesis'),
+    stt_config: notImplemented('speech recognition'),
+  })
+  .superRefine((config, context) => {
+    const complain = (field: string, message: string): void => {
+      context.addIssue({ code: 'custom', path: [field], message });
+    };
+    const streams = 1 + config.n_q;
+    if (config.delays.length !== streams) {
+      complain('delays', `must have ${streams} entries (1 + n_q), found ${config.delays.length}`);
+    }
+    if (config.dep_q >= config.n_q) {
+      complain(
+        'dep_q',
+        `must be below n_q ${config.n_q}, so that codebooks are left for the user; found ${config.dep_q}`,
+      );
+    }
+    const heads = headsProblem(
+      config.dim,
+      config.num_heads,
+      config.kv_repeat,
+      config.positional_embedding,
+    );
+    if (heads !== null) complain('num_heads', heads);
+    const depthHeads = headsProblem(
+      config.depformer_dim,
+      config.depformer_num_heads ?? config.num_heads,
+      config.depformer_kv_repeat ?? config.kv_repeat,
+      config.depformer_pos_emb,
+    );
+    if (depthHeads !== null) complain('depformer_num_heads', depthHeads);
+    const schedule = config.depformer_weights_per_step_schedule;
+    if (schedule !== null && schedule.length !== config.dep_q) {
+      complain(
+        'depformer_weights_per_step_schedule',
+        `must have ${config.dep_q} entries (dep_q), found ${schedule.length}`,
+      );
+    }
+    if (schedule !== null && !config.depformer_weights_per_step) {
+      complain(
+        'depformer_weights_per_step_schedule',
+        'needs depformer_weights_per_step to be true',
+      );
+    }
+    if (
+      config.depformer_weights_per_step &&
+      (config.depformer_gating ?? config.gating) === 'none'
+    ) {
+      complain('depformer_weights_per_step', 'needs a gated feed-forward block (depformer_gating)');
+    }
+  });
+
+/** What the graphs need to know about the language model. */
+export type LanguageModelConfig = {
+  readonly files: {
+    readonly model: string;
+    readonly mimi: string;
+    readonly mimiConfig: string | null;
+    readonly tokenizer: string;
+  };
+  /** N: audio codebooks of both voices. */
+  readonly codebooks: number;
+  /** D: codebooks the model generates. */
+  readonly generatedCodebooks: number;
+  readonly audioCard: number;
+  readonly textCard: number;
+  /** Width of the text head. */
+  readonly textCardOut: number;
+  readonly paddingToken: number;
+  readonly endOfPaddingToken: number;
+  /** Steps by which each stream is late: text, then the N codebooks. */
+  readonly delays: readonly number[];
+  readonly maxDelay: number;
+  readonly headBias: boolean;
+  readonly temporal: TransformerConfig;
+  readonly depth: {
+    readonly transformer: TransformerConfig;
+    /** Whether every weight set has its own projection of the temporal state. */
+    readonly inputPerSet: boolean;
+    /** Weight set of each of the D steps. */
+    readonly schedule: readonly number[];
+    readonly weightSets: number;
+    readonly weightsPerStep: boolean;
+    readonly embeddingRank: number | null;
+    readonly outputNorm: NormName | null;
+  };
+  readonly generation: GenerationConfig;
+};
+
+/**
+ * Moshi 7B of September 2024, for repositories without config.json
+ * (moshi/moshi/models/loaders.py, `_lm_kwargs`).
+ */
+const BUILT_IN_CONFIG = {
+  dim: 4096,
+  text_card: 32000,
+  existing_text_padding_id: 3,
+  n_q: 16,
+  dep_q: 8,
+  card: 2048,
+  num_heads: 32,
+  num_layers: 32,
+  hidden_scale: 4.125,
+  causal: true,
+  layer_scale: null,
+  context: 3000,
+  max_period: 10000,
+  gating: 'silu',
+  norm: 'rms_norm_f32',
+  positional_embedding: 'rope',
+  depformer_dim: 1024,
+  depformer_dim_feedforward: 4224,
+  depformer_num_heads: 16,
+  depformer_num_layers: 6,
+  depformer_layer_scale: null,
+  depformer_multi_linear: true,
+  depformer_max_period: 10000,
+  depformer_gating: 'silu',
+  depformer_pos_emb: 'none',
+  depformer_weights_per_step: true,
+  delays: [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1],
+};
+
+/** @throws CheckpointError naming every field that is wrong or not implemented. */
+export async function readLanguageModelConfig(directory: string): Promise<LanguageModelConfig> {
+  const path = join(directory, 'config.json');
+  const present = await access(path).then(
+    () => true,
+    () => false,
+  );
+  return parseLanguageModelConfig(present ? await readJson(path) : BUILT_IN_CONFIG, path);
+}
+
+/** @param path - Where `json` was read, for messages. */
+export function parseLanguageModelConfig(json: unknown, path: string): LanguageModelConfig {
+  const config = checkJson(schema, json, path);
+  const { dep_q: steps, depformer_weights_per_step: weightsPerStep } = config;
+  const schedule =
+    config.depformer_weights_per_step_schedule ?? Array.from({ length: steps }, (_, step) => step);
+  const depthGating = config.depformer_gating ?? config.gating;
+  const depthFeedForward =
+    config.depformer_dim_feedforward ?? Math.floor(config.hidden_scale * config.depformer_dim);
+  const feedForward = Math.floor(config.hidden_scale * config.dim);
+  const layerScale = config.depformer_layer_scale;
+  return {
+    files: {
+      model: config.moshi_name,
+      mimi: config.mimi_name,
+      mimiConfig: config.mimi_config_name,
+      tokenizer: config.tokenizer_name,
+    },
+    codebooks: config.n_q,
+    generatedCodebooks: steps,
+    audioCard: config.card,
+    textCard: config.text_card,
+    textCardOut: config.text_card_out ?? config.text_card,
+    paddingToken: config.existing_text_padding_id,
+    endOfPaddingToken: config.existing_text_end_padding_id,
+    delays: config.delays,
+    maxDelay: Math.max(...config.delays),
+    headBias: config.bias_proj,
+    temporal: {
+      dimension: config.dim,
+      heads: config.num_heads,
+      headsPerKey: config.kv_repeat,
+      layers: config.num_layers,
+      hidden: config.gating === 'none' ? feedForward : gatedWidth(config.dim, feedForward),
+      norm: config.norm,
+      gating: config.gating,
+      position: config.positional_embedding,
+      maxPeriod: config.max_period,
+      context: config.context,
+      layerScale: config.layer_scale !== null,
+    },
+    depth: {
+      transformer: {
+        dimension: config.depformer_dim,
+        heads: config.depformer_num_heads ?? config.num_heads,
+        headsPerKey: config.depformer_kv_repeat ?? config.kv_repeat,
+        layers: config.depformer_num_layers ?? config.num_layers,
+        hidden:
+          depthGating === 'none'
+            ? depthFeedForward
+            : gatedWidth(config.depformer_dim, depthFeedForward),
+        norm: config.norm,
+        gating: depthGating,
+        position: config.depformer_pos_emb,
+        maxPeriod: config.depformer_max_period ?? config.max_period,
+        context: steps,
+        layerScale: (layerScale === undefined ? config.layer_scale : layerScale) !== null,
+      },
+      inputPerSet: config.depformer_multi_linear,
+      schedule,
+      weightSets: Math.max(...schedule) + 1,
+      weightsPerStep,
+      embeddingRank: config.depformer_low_rank_embeddings,
+      outputNorm: config.depformer_norm,
+    },
+    generation: config.lm_gen_config,
+  };
+}

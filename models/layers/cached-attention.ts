@@ -1,0 +1,164 @@
+/**
+ * Causal self-attention of a stream over a ring of the last C keys and values.
+ *
+ * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/modules/transformer.py (RingKVCache,
+ * StreamingMultiheadAttention). The T new keys are written at (position mod C) before attending,
+ * so with T > 1 the first query of a full ring sees one key less than C, as in the reference.
+ *
+ * Letters: B rows, T positions of this frame, H query heads, G key heads, C context, hd head width.
+ *
+ * The ring is written in place: TensorScatter is the only reader of the old ring, attention reads
+ * its output. Rows whose position does not move get their current slots overwritten, which is
+ * harmless: the same slots are written again before anything reads them.
+ */
+import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
+import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import {
+  concatenate,
+  modulo,
+  multiply,
+  reshape,
+  split,
+  subtract,
+  transpose,
+  where,
+  add,
+} from '../onnx/tensor-operations.ts';
+import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
+
+/** What all layers of one transformer share in one frame. */
+export type AttentionFrame = {
+  /** T: positions in this frame. */
+  readonly length: number;
+  readonly rotation: Rotation | null;
+  /** [B, T, D] to add to the transformer's input, or null. */
+  readonly sinusoids: Value | null;
+  /** [B] int64: ring slot of the first new key. */
+  readonly slot: Value;
+  /** [B, 1, T, C] float32: 0 where the slot is visible to the query, else minus infinity. */
+  readonly mask: Value;
+};
+
+/**
+ * @param frames - [B] int64, frames of this stream before this one.
+ * @param length - T: transformer positions per frame.
+ */
+export function attentionFrame(
+  graph: GraphBuilder,
+  config: TransformerConfig,
+  frames: Value,
+  length: number,
+): AttentionFrame {
+  const first = multiply(graph, frames, graph.integers([length])); // [B]
+  const queries = add(
+    graph,
+    reshape(graph, first, [graph.batch, 1]),
+    graph.integers(range(length)),
+  ); // [B, T]
+  return {
+    length,
+    rotation: rotation(graph, config, queries),
+    sinusoids: sinusoids(graph, config, queries),
+    slot: modulo(graph, first, config.context),
+    mask: visibility(graph, config.context, first, queries, length),
+  };
+}
+
+/**
+ * Slot j holds position `last - ((last - j) mod C)` after the write, where `last` is the newest
+ * position; a query sees it when it exists, is not in its future, and lies within C.
+ */
+function visibility(
+  graph: GraphBuilder,
+  context: number,
+  first: Value,
+  queries: Value,
+  length: number,
+): Value {
+  const last = add(graph, reshape(graph, first, [graph.batch, 1]), graph.integers([length - 1])); // [B, 1]
+  const age = modulo(graph, subtract(graph, last, graph.integers(range(context))), context);
+  const held = reshape(graph, subtract(graph, last, age), [graph.batch, 1, 1, context]);
+  const query = reshape(graph, queries, [graph.batch, 1, length, 1]);
+  const distance = subtract(graph, query, held); // [B, 1, T, C]
+  const zero = graph.integers([0]);
+  const conditions = [
+    graph.op('GreaterOrEqual', [held, zero]),
+    graph.op('GreaterOrEqual', [distance, zero]),
+    graph.op('Less', [distance, graph.integers([context])]),
+  ];
+  const visible = conditions.reduce((a, b) => graph.op('And', [a, b]));
+  return where(graph, visible, graph.floats([0], []), graph.floats([-Infinity], []));
+}
+
+/** Fused queries, keys and values [B·T, (H + 2G)·hd] → attended values [B·T, H·hd]. */
+export function cachedAttention(
+  graph: GraphBuilder,
+  config: TransformerConfig,
+  frame: AttentionFrame,
+  projection: Value,
+): Value {
+  const { batch } = graph;
+  const { length } = frame;
+  const { context, heads } = config;
+  const keyHeads = heads / config.headsPerKey;
+  const headWidth = config.dimension / heads;
+  const allHeads = heads + 2 * keyHeads;
+  // [B, H + 2G, T, hd]; with one position the transposition is only a change of shape.
+  const separated =
+    length === 1
+      ? reshape(graph, projection, [batch, allHeads, 1, headWidth])
+      : transpose(
+          graph,
+          reshape(graph, projection, [batch, length, allHeads, headWidth]),
+          [0, 2, 1, 3],
+        );
+  const [queries, keys, values] = splitHeads(graph, separated, frame.rotation, heads, keyHeads);
+  const ring = (name: string, next: Value): Value => {
+    const state = graph.state(name, 'float32', [keyHeads, context, headWidth]);
+    const written = graph.op('TensorScatter', [state, next, frame.slot], { mode: 'circular' });
+    graph.setState(state, written);
+    return written;
+  };
+  const attended = graph.op('Attention', [
+    queries,
+    ring('keys', keys),
+    ring('values', values),
+    frame.mask,
+  ]); // [B, H, T, hd]
+  const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
+  return reshape(graph, ordered, [batch * length, heads * headWidth]);
+}
+
+/** [B, H + 2G, T, hd] → rotated queries, rotated keys, values; one rotation serves both. */
+function splitHeads(
+  graph: GraphBuilder,
+  separated: Value,
+  by: Rotation | null,
+  heads: number,
+  keyHeads: number,
+): [Value, Value, Value] {
+  if (by === null) {
+    return split(graph, separated, 1, [heads, keyHeads, keyHeads]) as [Value, Value, Value];
+  }
+  const [turning, values] = split(graph, separated, 1, [heads + keyHeads, keyHeads]) as [
+    Value,
+    Value,
+  ];
+  const turned = rotate(graph, turning, by);
+  const [queries, keys] = split(graph, turned, 1, [heads, keyHeads]) as [Value, Value];
+  return [queries, keys, values];
+}
+
+/** Attention of one new position over the `keys` and `values` of all positions so far. */
+export function growingAttention(
+  graph: GraphBuilder,
+  query: Value,
+  keys: readonly Value[],
+  values: readonly Value[],
+): Value {
+  return graph.op('Attention', [query, concatenate(graph, keys, 2), concatenate(graph, values, 2)]);
+}
+
+function range(length: number): number[] {
+  return Array.from({ length }, (_, i) => i);
+}

@@ -1,0 +1,41 @@
+/**
+ * What every streaming layer needs to know about the rows of a run: how far each has come, whether
+ * it starts now, and whether its state moves.
+ *
+ * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/modules/streaming.py (`exec_mask`, `offset`).
+ */
+import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import { reshape, where } from '../onnx/tensor-operations.ts';
+
+export type StreamRows = {
+  /** [B] int64, never negative: frames that this stream has taken since it started. */
+  readonly position: Value;
+  /** [B, 1, 1] bool: this frame is the first. */
+  readonly isFirst: Value;
+  /** [B, 1, 1] bool: the state moves. */
+  readonly advances: Value;
+};
+
+/** @param position - [B] int64, not negative. @param advances - [B] bool. */
+export function streamRows(graph: GraphBuilder, position: Value, advances: Value): StreamRows {
+  const column = [graph.batch, 1, 1];
+  return {
+    position,
+    isFirst: reshape(graph, graph.op('Equal', [position, graph.integers([0])]), column),
+    advances: reshape(graph, advances, column),
+  };
+}
+
+/**
+ * Moves a state [B, ., .] in the rows that advance. Where reads the old state element by element
+ * and `next` depends on every other reader, so both may share a buffer. A product with the mask
+ * would spread a NaN of an idle row.
+ */
+export function advanceState(
+  graph: GraphBuilder,
+  rows: StreamRows,
+  state: Value,
+  next: Value,
+): void {
+  graph.setState(state, where(graph, rows.advances, next, state));
+}

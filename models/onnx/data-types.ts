@@ -1,0 +1,17 @@
+/**
+ * Element types that our graphs use, with ONNX's codes (`onnx.proto`, TensorProto.DataType).
+ */
+export const DATA_TYPES = {
+  float32: { code: 1, bytes: 4 },
+  int64: { code: 7, bytes: 8 },
+  bool: { code: 9, bytes: 1 },
+  float16: { code: 10, bytes: 2 },
+  bfloat16: { code: 16, bytes: 2 },
+} as const;
+
+export type DataType = keyof typeof DATA_TYPES;
+
+/** Number of elements of a shape; a scalar has one. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}

@@ -1,0 +1,246 @@
+/**
+ * Collects the nodes, constants, inputs, outputs and states of one ONNX graph, so that layers can be
+ * plain functions from values to values.
+ *
+ * States obey the rule of manifest.ts that a state's output may share its input's buffer: the node
+ * that writes the output must run after every other reader of the input. `setState` cannot check
+ * that, so each layer that keeps a state says why it holds.
+ */
+import assert from 'node:assert/strict';
+import type { StateDescription, TensorDescription, TensorType } from '../manifest.ts';
+import type { TensorView } from '../checkpoints/safetensors.ts';
+import { elementCount, type DataType } from './data-types.ts';
+import {
+  encodeModel,
+  type Attributes,
+  type InitializerDescription,
+  type NodeDescription,
+} from './model-proto.ts';
+
+/** The name of a tensor in the graph; only a builder makes them. */
+export type Value = string & { readonly __brand: 'onnx value' };
+
+/** What the finished graph looks like to whoever runs it. */
+export type GraphSignature = {
+  readonly inputs: TensorDescription[];
+  readonly outputs: TensorDescription[];
+  readonly states: StateDescription[];
+};
+
+export class GraphBuilder {
+  /** Rows computed at once: the first size of every input, output and state. */
+  readonly batch: number;
+  readonly #nodes: NodeDescription[] = [];
+  readonly #initializers = new Map<string, InitializerDescription>();
+  readonly #constants = new Map<string, Value>();
+  readonly #casts = new Map<Value, Value>();
+  readonly #inputs: TensorDescription[] = [];
+  readonly #outputs: { description: TensorDescription; value: Value }[] = [];
+  readonly #states = new Map<Value, { description: StateDescription; next: Value | null }>();
+  readonly #name: string;
+  #scope: string[] = [];
+  #counter = 0;
+
+  constructor(name: string, batch: number) {
+    assert(Number.isInteger(batch) && batch > 0, `batch must be a positive integer, got ${batch}`);
+    this.#name = name;
+    this.batch = batch;
+  }
+
+  /** Names made while `compose` runs carry `name`, so that profiles and errors say where they are. */
+  scope<T>(name: string, compose: () => T): T {
+    const outer = this.#scope;
+    this.#scope = [...outer, name];
+    try {
+      return compose();
+    } finally {
+      this.#scope = outer;
+    }
+  }
+
+  /** An input of shape [batch, ...rowShape]. */
+  input(name: string, type: TensorType, rowShape: readonly number[]): Value {
+    this.#inputs.push({ name, type, shape: [this.batch, ...rowShape] });
+    return name as Value;
+  }
+
+  /** Makes `value` an output of shape [batch, ...rowShape]. */
+  output(name: string, value: Value, type: TensorType, rowShape: readonly number[]): void {
+    this.#outputs.push({ description: { name, type, shape: [this.batch, ...rowShape] }, value });
+  }
+
+  /** A tensor [batch, ...rowShape] that lives between runs and starts from zeros. */
+  state(name: string, type: TensorType, rowShape: readonly number[]): Value {
+    const input = [...this.#scope, name].join('.') as Value;
+    assert(!this.#states.has(input), `state ${input} exists twice`);
+    this.#states.set(input, {
+      description: { input, output: `${input}.next`, type, rowShape: [...rowShape] },
+      next: null,
+    });
+    return input;
+  }
+
+  /** Says what `state` holds after the run; called once for each state. */
+  setState(state: Value, next: Value): void {
+    const entry = this.#states.get(state);
+    assert(entry?.next === null, `state ${state} is unknown or was set before`);
+    entry.next = next;
+  }
+
+  /** Adds a node with one output. A null input is an optional one left out. */
+  op(type: string, inputs: readonly (Value | null)[], attributes: Attributes = {}): Value {
+    const [output] = this.ops(type, inputs, 1, attributes);
+    assert(output !== undefined);
+    return output;
+  }
+
+  /** Adds a node with several outputs. */
+  ops(
+    type: string,
+    inputs: readonly (Value | null)[],
+    outputCount: number,
+    attributes: Attributes = {},
+  ): Value[] {
+    const outputs = Array.from({ length: outputCount }, () => this.#freshName(type));
+    this.#nodes.push({
+      type,
+      domain: '',
+      inputs: inputs.map((input) => input ?? ''),
+      outputs,
+      attributes,
+    });
+    return outputs;
+  }
+
+  floats(data: readonly number[] | Float32Array, shape: readonly number[] = [data.length]): Value {
+    return this.#constant('float32', Float32Array.from(data), shape);
+  }
+
+  integers(data: readonly number[], shape: readonly number[] = [data.length]): Value {
+    return this.#constant('int64', BigInt64Array.from(data, BigInt), shape);
+  }
+
+  /**
+   * A checkpoint tensor as float32. Half precision is widened by a Cast that onnxruntime folds when
+   * it loads the graph; the bytes themselves stay in the checkpoint's file.
+   * @param shape - Another shape for the same elements, for example without trailing ones.
+   */
+  weight(view: TensorView, shape: readonly number[] = view.shape): Value {
+    return this.widen(this.storedWeight(view, shape), view);
+  }
+
+  /** A checkpoint tensor in the type it is stored in; `widen` what is computed from it. */
+  storedWeight(view: TensorView, shape: readonly number[] = view.shape): Value {
+    assert(
+      elementCount(shape) === elementCount(view.shape),
+      `${view.name} [${view.shape.join(', ')}] does not fit [${shape.join(', ')}]`,
+    );
+    const name = `${view.file}:${view.offsetBytes}:${view.name}[${shape.join(',')}]` as Value;
+    this.#initializers.set(name, {
+      name,
+      type: view.type,
+      shape,
+      file: view.file,
+      offsetBytes: view.offsetBytes,
+      lengthBytes: view.lengthBytes,
+    });
+    return name;
+  }
+
+  /** Float32 of a value that has the stored type of `view`. */
+  widen(value: Value, view: TensorView): Value {
+    if (view.type === 'float32') return value;
+    const known = this.#casts.get(value);
+    if (known !== undefined) return known;
+    const wide = this.op('Cast', [value], { to: 1 });
+    this.#casts.set(value, wide);
+    return wide;
+  }
+
+  /** The ONNX bytes and the signature. Every state must have been set. */
+  finish(): { bytes: Uint8Array<ArrayBuffer>; signature: GraphSignature } {
+    const states = [...this.#states.values()];
+    const outputs = [...this.#outputs];
+    const inputs = [...this.#inputs];
+    for (const { description, next } of states) {
+      assert(next !== null, `state ${description.input} was never set`);
+      const shape = [this.batch, ...description.rowShape];
+      inputs.push({ name: description.input, type: description.type, shape });
+      outputs.push({
+        description: { name: description.output, type: description.type, shape },
+        value: next,
+      });
+    }
+    const { rename, copies } = this.#outputNames(outputs);
+    const named = (name: string): string => rename.get(name) ?? name;
+    const nodes = [
+      ...this.#nodes.map((node) => ({
+        ...node,
+        inputs: node.inputs.map(named),
+        outputs: node.outputs.map(named),
+      })),
+      ...copies,
+    ];
+    const bytes = encodeModel({
+      name: this.#name,
+      nodes,
+      initializers: [...this.#initializers.values()],
+      inputs,
+      outputs: outputs.map(({ description }) => description),
+    });
+    const signature = {
+      inputs: [...this.#inputs],
+      outputs: this.#outputs.map(({ description }) => description),
+      states: states.map(({ description }) => description),
+    };
+    return { bytes, signature };
+  }
+
+  /**
+   * Gives the producing node itself the output's name: an Identity in between would be a copy and
+   * would undo the in-place update of states. Only inputs, constants and values that are already
+   * an output need the copy.
+   */
+  #outputNames(outputs: readonly { description: TensorDescription; value: Value }[]): {
+    rename: Map<string, string>;
+    copies: NodeDescription[];
+  } {
+    const produced = new Set(this.#nodes.flatMap((node) => node.outputs));
+    const rename = new Map<string, string>();
+    const copies: NodeDescription[] = [];
+    for (const { description, value } of outputs) {
+      if (produced.has(value) && !rename.has(value)) {
+        rename.set(value, description.name);
+        continue;
+      }
+      copies.push({
+        type: 'Identity',
+        domain: '',
+        inputs: [rename.get(value) ?? value],
+        outputs: [description.name],
+        attributes: {},
+      });
+    }
+    return { rename, copies };
+  }
+
+  #constant(type: DataType, data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
+    assert(
+      elementCount(shape) === data.length,
+      `${data.length} values do not fill [${shape.join(', ')}]`,
+    );
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const key = `${type}[${shape.join(',')}]${Buffer.from(bytes).toString('base64')}`;
+    const known = this.#constants.get(key);
+    if (known !== undefined) return known;
+    const name = `constant:${String(this.#constants.size)}` as Value;
+    this.#constants.set(key, name);
+    this.#initializers.set(name, { name, type, shape, bytes });
+    return name;
+  }
+
+  #freshName(type: string): Value {
+    this.#counter += 1;
+    return [...this.#scope, `${type}${String(this.#counter)}`].join('/') as Value;
+  }
+}

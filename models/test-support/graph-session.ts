@@ -1,0 +1,130 @@
+/**
+ * Runs one graph of a built model in tests, step by step, carrying its states.
+ *
+ * The engine has its own runner through the C API; this one is deliberately plain, so that a
+ * difference between the two points at one of them.
+ */
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { GraphDescription, ModelManifest, TensorDescription } from '../manifest.ts';
+import { elementCount } from '../onnx/data-types.ts';
+
+export type Feed = Readonly<Record<string, Float32Array | readonly number[] | readonly boolean[]>>;
+
+export class GraphSession {
+  readonly graph: GraphDescription;
+  readonly #session: InferenceSession;
+  #states: Record<string, Tensor>;
+
+  private constructor(graph: GraphDescription, session: InferenceSession) {
+    this.graph = graph;
+    this.#session = session;
+    this.#states = zeroStates(graph);
+  }
+
+  static async open(
+    built: { directory: string; manifest: ModelManifest },
+    kind: GraphDescription['kind'],
+    batch: number,
+    options: InferenceSession.SessionOptions = {},
+  ): Promise<GraphSession> {
+    const graph = built.manifest.graphs.find((one) => one.kind === kind && one.batch === batch);
+    if (graph === undefined) throw new Error(`no graph ${kind} for ${batch} rows was built`);
+    const session = await InferenceSession.create(join(built.directory, graph.file), {
+      intraOpNumThreads: 1,
+      logSeverityLevel: 3,
+      ...options,
+      extra: {
+        session: {
+          model_external_initializers_file_folder_path: built.manifest.weightsDirectory,
+        },
+      },
+    });
+    return new GraphSession(graph, session);
+  }
+
+  /** Starts all rows anew. */
+  reset(): void {
+    this.#states = zeroStates(this.graph);
+  }
+
+  /** A copy of a state, as plain numbers. */
+  state(name: string): number[] {
+    return Array.from(this.#states[name]?.data as Float32Array | BigInt64Array, Number);
+  }
+
+  async step(feed: Feed): Promise<Record<string, Float32Array | BigInt64Array>> {
+    const feeds: Record<string, Tensor> = { ...this.#states };
+    for (const input of this.graph.inputs) feeds[input.name] = toTensor(input, feed[input.name]);
+    const results = await this.#session.run(feeds);
+    this.#states = Object.fromEntries(
+      this.graph.states.map(({ input, output }) => [input, required(results[output], output)]),
+    );
+    return Object.fromEntries(
+      this.graph.outputs.map(({ name }) => [
+        name,
+        required(results[name], name).data as Float32Array | BigInt64Array,
+      ]),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+/** Neutral inputs for every row of a frame graph at `offset`; greedy, nothing forced. */
+export function greedyFeed(graph: GraphDescription, offset: number, pcm: Float32Array): Feed {
+  const { batch } = graph;
+  const shapeOf = (name: string): readonly number[] =>
+    graph.inputs.find((input) => input.name === name)?.shape ?? [];
+  const filled = (name: string, value: number): number[] =>
+    Array.from({ length: elementCount(shapeOf(name)) }, () => value);
+  return {
+    pcm,
+    offset: filled('offset', offset),
+    exec_mask: Array.from({ length: batch }, () => true),
+    forced_text: filled('forced_text', -1),
+    forced_codes: filled('forced_codes', -1),
+    text_temperature: filled('text_temperature', 0),
+    audio_temperature: filled('audio_temperature', 0),
+    text_top_k: filled('text_top_k', 1),
+    audio_top_k: filled('audio_top_k', 1),
+    text_noise: filled('text_noise', 1),
+    audio_noise: filled('audio_noise', 1),
+  };
+}
+
+function toTensor(description: TensorDescription, data: Feed[string] | undefined): Tensor {
+  const { name, type, shape } = description;
+  if (data?.length !== elementCount(shape)) {
+    throw new Error(`${name} needs [${shape.join(', ')}], got ${String(data?.length)} values`);
+  }
+  switch (type) {
+    case 'float32':
+      return new Tensor('float32', Float32Array.from(data as readonly number[]), shape);
+    case 'int64':
+      return new Tensor('int64', BigInt64Array.from(data as readonly number[], BigInt), shape);
+    case 'bool':
+      return new Tensor('bool', Uint8Array.from(data as readonly boolean[], Number), shape);
+  }
+}
+
+function zeroStates(graph: GraphDescription): Record<string, Tensor> {
+  return Object.fromEntries(
+    graph.states.map(({ input, type, rowShape }) => {
+      const shape = [graph.batch, ...rowShape];
+      const count = elementCount(shape);
+      const zeros =
+        type === 'int64'
+          ? new Tensor('int64', new BigInt64Array(count), shape)
+          : new Tensor('float32', new Float32Array(count), shape);
+      return [input, zeros];
+    }),
+  );
+}
+
+function required<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new Error(`the graph gave no ${name}`);
+  return value;
+}
