@@ -28,7 +28,7 @@ function only<const T extends string | number | boolean | null>(
     error: ({ input }) =>
       `must be ${JSON.stringify(value)}; ${JSON.stringify(input)} is not implemented`,
   });
-  return schema.default(value as never) as z.ZodDefault<z.ZodLiteral<T>>;
+  return schema.default(value as never);
 }
 
 const seanet = z.strictObject({
