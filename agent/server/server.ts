@@ -14,6 +14,7 @@
 import path from 'node:path';
 import staticFiles from '@fastify/static';
 import fastify, {
+  LogController,
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyRequest,
@@ -70,7 +71,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const app = fastify({
     loggerInstance: options.logger,
     // Paths hold join links, which are secrets; failures are logged below.
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_BODY_BYTES,
     // Only a proxy on this very machine may say whom it speaks for.
     trustProxy: 'loopback',
@@ -85,8 +86,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
   });
   app.setErrorHandler((error, request, reply) => {
     const known = toApiError(error);
-    if (known.statusCode >= 500) {
-      request.log.error({ err: error, problem: known.problem }, 'request failed');
+    if (known.problem === 'internal') {
+      request.log.error({ err: error }, 'request failed');
+    } else if (known.statusCode >= 500) {
+      request.log.warn({ problem: known.problem }, known.message);
     }
     if (known.retryAfterSeconds !== undefined) {
       void reply.header('retry-after', known.retryAfterSeconds);

@@ -8,6 +8,7 @@ import {
 import { LocalAudioTrack, RemoteAudioTrack, Track, type TrackPublication } from 'livekit-client';
 import { Captions } from './captions.tsx';
 import { Controls } from './controls.tsx';
+import { Legend } from './legend.tsx';
 import { Latency } from './latency.tsx';
 import { ProblemCard } from './problem-card.tsx';
 import { StateLine } from './state-line.tsx';
@@ -44,7 +45,15 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
 
   return (
     <main className="call">
-      <StateLine call={call} connection={connection} state={state} isMuted={!isMicrophoneEnabled} />
+      <div className="status">
+        <StateLine
+          call={call}
+          connection={connection}
+          state={state}
+          isMuted={!isMicrophoneEnabled}
+        />
+        <Legend />
+      </div>
       <Voices readLevels={readLevels} />
       {problem === null ? (
         <Captions localIdentity={localParticipant.identity} />

@@ -17,7 +17,9 @@ export function Captions({ localIdentity }: { localIdentity: string }) {
     [streams, localIdentity],
   );
   const end = useRef<HTMLDivElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: 'end' }), [captions]);
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: 'end' });
+  }, [captions]);
 
   return (
     <section className="captions" aria-label="Captions">

@@ -17,7 +17,8 @@ const USER_TURNS = [
 
 /** The start screen's picture: two voices that talk at once now and then. Pure. */
 export function imaginedLevels(timeMs: number): Levels {
-  const seconds = (timeMs / 1000) % PERIOD_SECONDS;
+  const passed = (timeMs / 1000) % PERIOD_SECONDS;
+  const seconds = passed < 0 ? passed + PERIOD_SECONDS : passed;
   return {
     agent: speech(seconds, AGENT_TURNS, 0),
     user: speech(seconds, USER_TURNS, 1.7),

@@ -5,7 +5,9 @@ import { describeProblem, type Problem } from './problems.ts';
 export function ProblemCard({ problem, onRetry }: { problem: Problem; onRetry: () => void }) {
   const { title, advice, retry } = describeProblem(problem);
   const button = useRef<HTMLButtonElement>(null);
-  useEffect(() => button.current?.focus(), [problem]);
+  useEffect(() => {
+    button.current?.focus();
+  }, [problem]);
   return (
     <section className="problem" role="alert" data-problem={problem}>
       <h2>{title}</h2>

@@ -1,6 +1,7 @@
 import { useEffect, useRef } from 'react';
 import { DemoNotice } from './demo-notice.tsx';
 import { PhoneIcon } from './icons.tsx';
+import { Legend } from './legend.tsx';
 import { ProblemCard } from './problem-card.tsx';
 import type { Problem } from './problems.ts';
 import { imaginedLevels } from './imagined-levels.ts';
@@ -32,7 +33,10 @@ export function StartScreen(props: StartScreenProps) {
 
   return (
     <main className="start">
-      <Voices readLevels={imaginedLevels} />
+      <div className="picture">
+        <Voices readLevels={imaginedLevels} />
+        <Legend />
+      </div>
       <div className="pitch">
         {call.phase === 'ended' ? (
           <>
