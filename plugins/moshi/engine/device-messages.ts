@@ -1,0 +1,27 @@
+/** What the engine's main thread and its worker thread say to each other; samples go by shared memory. */
+import type { FrameBuffers, RowOptions } from './frame-stepper.ts';
+import type { ModelDirectory } from './model-directory.ts';
+import type { Device } from './onnxruntime/execution-provider.ts';
+
+/** `workerData` of the worker thread. */
+export type DeviceOptions = {
+  model: ModelDirectory;
+  slots: number;
+  device: Device;
+  /** Threads within an operator. */
+  threads: number;
+};
+
+/** In the order they are sent, so a slot may be given to another conversation at any time. */
+export type DeviceRequest =
+  | ({ type: 'attach'; slot: number } & RowOptions)
+  | { type: 'reset'; slot: number }
+  | { type: 'step'; batch: number }
+  | { type: 'close' };
+
+export type DeviceReply =
+  | { type: 'ready'; batches: number[]; buffers: FrameBuffers; runtimeVersion: string }
+  | { type: 'refused'; errorName: string; message: string }
+  | { type: 'stepped'; stepMs: number; failedSlots: number[] }
+  | { type: 'step_failed'; message: string }
+  | { type: 'closed' };

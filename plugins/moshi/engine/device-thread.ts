@@ -1,0 +1,138 @@
+/** The main thread's side of the worker thread that owns the device. */
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+
+import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
+import { frameTensors, type FrameTensors, type RowOptions } from './frame-stepper.ts';
+
+export type StepOutcome =
+  { ok: true; stepMs: number; failedSlots: number[] } | { ok: false; message: string };
+
+/** What steps conversations for the engine: a worker thread, or a test's stand-in. */
+export interface SteppingDevice {
+  readonly batches: readonly number[];
+  /** Inputs may be written and outputs read while no step is under way. */
+  readonly tensors: FrameTensors;
+  attach(slot: number, options: RowOptions): void;
+  reset(slot: number): void;
+  /** At most one at a time. Rejects when the device is gone for good. */
+  step(batch: number): Promise<StepOutcome>;
+  close(): Promise<void>;
+}
+
+/** The device cannot be opened, or its thread has died. */
+export class DeviceError extends Error {
+  override readonly name = 'DeviceError';
+}
+
+const CLOSE_TIMEOUT_MS = 5_000;
+
+type Waiting = { resolve: (outcome: StepOutcome) => void; reject: (error: Error) => void };
+
+export class DeviceThread implements SteppingDevice {
+  readonly batches: readonly number[];
+  readonly tensors: FrameTensors;
+  readonly runtimeVersion: string;
+  readonly #worker: Worker;
+  #waiting: Waiting | null = null;
+  #death: DeviceError | null = null;
+
+  private constructor(worker: Worker, ready: Extract<DeviceReply, { type: 'ready' }>) {
+    this.#worker = worker;
+    this.batches = ready.batches;
+    this.tensors = frameTensors(ready.buffers);
+    this.runtimeVersion = ready.runtimeVersion;
+    worker.on('message', (reply: DeviceReply) => this.#onReply(reply));
+    worker.on('error', (error) => this.#onDeath(error.message));
+    worker.on('exit', (code) => this.#onDeath(`it ended with code ${code}`));
+  }
+
+  /**
+   * Starts the thread and loads the model in it.
+   *
+   * @throws DeviceError if library, provider or graphs cannot be used; the message says which.
+   */
+  static open(options: DeviceOptions): Promise<DeviceThread> {
+    const worker = startWorker(options);
+    return new Promise((resolve, reject) => {
+      const onError = (error: Error): void => reject(new DeviceError(error.message));
+      worker.once('error', onError);
+      worker.once('message', (reply: DeviceReply) => {
+        worker.off('error', onError);
+        if (reply.type === 'ready') {
+          resolve(new DeviceThread(worker, reply));
+        } else {
+          void worker.terminate();
+          reject(new DeviceError(reply.type === 'refused' ? reply.message : reply.type));
+        }
+      });
+    });
+  }
+
+  attach(slot: number, options: RowOptions): void {
+    this.#send({ type: 'attach', slot, ...options });
+  }
+
+  reset(slot: number): void {
+    this.#send({ type: 'reset', slot });
+  }
+
+  step(batch: number): Promise<StepOutcome> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== null) {
+        reject(this.#death);
+        return;
+      }
+      this.#waiting = { resolve, reject };
+      this.#send({ type: 'step', batch });
+    });
+  }
+
+  /** Frees the device; gives up on a thread that hangs after 5 s. */
+  async close(): Promise<void> {
+    if (this.#death === null) {
+      await new Promise<void>((resolve) => {
+        const deadline = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+        this.#worker.once('exit', () => {
+          clearTimeout(deadline);
+          resolve();
+        });
+        this.#send({ type: 'close' });
+      });
+    }
+    // A thread inside a native call never answers terminate(); the process may end without it.
+    this.#worker.unref();
+    void this.#worker.terminate();
+  }
+
+  #send(request: DeviceRequest): void {
+    this.#worker.postMessage(request);
+  }
+
+  #onReply(reply: DeviceReply): void {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    if (reply.type === 'stepped') {
+      waiting?.resolve({ ok: true, stepMs: reply.stepMs, failedSlots: reply.failedSlots });
+    } else if (reply.type === 'step_failed') {
+      waiting?.resolve({ ok: false, message: reply.message });
+    }
+  }
+
+  #onDeath(reason: string): void {
+    this.#death ??= new DeviceError(`The thread that runs the model is gone: ${reason}.`);
+    this.#waiting?.reject(this.#death);
+    this.#waiting = null;
+  }
+}
+
+/** From sources the worker needs the TypeScript loader, whatever loaded this file. */
+function startWorker(options: DeviceOptions): Worker {
+  const fromSources = import.meta.url.endsWith('.ts');
+  const file = new URL(`./device-worker.${fromSources ? 'ts' : 'js'}`, import.meta.url);
+  const loader = fromSources
+    ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
+    : [];
+  return new Worker(file, { workerData: options, execArgv: loader, name: 'moshi-device' });
+}

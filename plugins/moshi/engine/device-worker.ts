@@ -1,0 +1,72 @@
+/**
+ * The engine's worker thread: the only one that touches ONNX Runtime and a conversation's state.
+ * Handles one request after the other; each blocks this thread alone.
+ */
+import { performance } from 'node:perf_hooks';
+import { parentPort, workerData } from 'node:worker_threads';
+
+import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
+import { FrameStepper } from './frame-stepper.ts';
+import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+
+const port = parentPort;
+if (port === null) {
+  throw new Error('device-worker.ts runs as a worker thread only');
+}
+
+const reply = (message: DeviceReply): void => port.postMessage(message);
+
+function open({ device, ...options }: DeviceOptions): {
+  runtime: OnnxRuntime;
+  stepper: FrameStepper;
+} {
+  const runtime = new OnnxRuntime(device);
+  return { runtime, stepper: new FrameStepper({ runtime, ...options }) };
+}
+
+function step(stepper: FrameStepper, batch: number): DeviceReply {
+  const startMs = performance.now();
+  try {
+    const failedSlots = stepper.step(batch);
+    return { type: 'stepped', stepMs: performance.now() - startMs, failedSlots };
+  } catch (error) {
+    return { type: 'step_failed', message: describe(error) };
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+try {
+  const { runtime, stepper } = open(workerData as DeviceOptions);
+  port.on('message', (request: DeviceRequest) => {
+    switch (request.type) {
+      case 'attach':
+        stepper.attach(request.slot, request);
+        break;
+      case 'reset':
+        stepper.reset(request.slot);
+        break;
+      case 'step':
+        reply(step(stepper, request.batch));
+        break;
+      case 'close':
+        runtime.dispose();
+        reply({ type: 'closed' });
+        port.close();
+    }
+  });
+  reply({
+    type: 'ready',
+    batches: stepper.batches,
+    buffers: stepper.buffers(),
+    runtimeVersion: runtime.version,
+  });
+} catch (error) {
+  reply({
+    type: 'refused',
+    errorName: error instanceof Error ? error.name : 'Error',
+    message: describe(error),
+  });
+}

@@ -1,0 +1,196 @@
+/**
+ * Steps conversations: the frame graphs with everything that belongs to a row between two steps.
+ *
+ * Blocks while a graph runs, so it lives in the engine's worker thread, or in a command's process.
+ */
+import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
+import { GraphSet, type GraphSetOptions } from './graph-set.ts';
+import { RandomGenerator } from './random.ts';
+
+/** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
+export type FrameTensors = {
+  pcm: Float32Array;
+  execMask: Uint8Array;
+  forcedText: BigInt64Array;
+  forcedCodes: BigInt64Array;
+  pcmOut: Float32Array;
+  textToken: BigInt64Array;
+  frameTokens: BigInt64Array;
+};
+
+/** The same memory as it travels between threads. */
+export type FrameBuffers = Record<keyof FrameTensors, SharedArrayBuffer>;
+
+export type RowOptions = {
+  /** Values above what the graphs can draw from mean as many as they can. */
+  sampling: SamplingOptions;
+  seed: number;
+};
+
+type Row = RowOptions & { random: RandomGenerator };
+
+/** Nothing is forced. */
+const FREE = -1n;
+
+export class FrameStepper {
+  readonly batches: number[];
+  readonly tensors: FrameTensors;
+  readonly graphs: GraphSet;
+  readonly #manifest: ModelManifest;
+  readonly #rows: (Row | null)[];
+  readonly #offset: BigInt64Array;
+  readonly #textNoise: Float32Array;
+  readonly #audioNoise: Float32Array;
+
+  /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
+  constructor(options: Omit<GraphSetOptions, 'kind'>) {
+    this.#manifest = options.model.manifest;
+    this.graphs = new GraphSet({ ...options, kind: 'frame' });
+    this.batches = this.graphs.batches;
+    this.tensors = frameTensors(this.buffers());
+    this.#rows = Array.from({ length: this.batches.at(-1) ?? 0 }, () => null);
+    this.#offset = this.graphs.input('offset').int64();
+    this.#textNoise = this.graphs.input('text_noise').float32();
+    this.#audioNoise = this.graphs.input('audio_noise').float32();
+    this.tensors.forcedText.fill(FREE);
+    this.tensors.forcedCodes.fill(FREE);
+    // Rows that never draw still divide by their noise.
+    this.#textNoise.fill(1);
+    this.#audioNoise.fill(1);
+    this.graphs.input('text_top_k').int64().fill(1n);
+    this.graphs.input('audio_top_k').int64().fill(1n);
+  }
+
+  buffers(): FrameBuffers {
+    return {
+      pcm: this.graphs.input('pcm').buffer,
+      execMask: this.graphs.input('exec_mask').buffer,
+      forcedText: this.graphs.input('forced_text').buffer,
+      forcedCodes: this.graphs.input('forced_codes').buffer,
+      pcmOut: this.graphs.output('pcm_out').buffer,
+      textToken: this.graphs.output('text_token').buffer,
+      frameTokens: this.graphs.output('frame_tokens').buffer,
+    };
+  }
+
+  /** Starts a new conversation in a row. */
+  attach(slot: number, { sampling, seed }: RowOptions): void {
+    const { textWidth, audioWidth } = this.#manifest.noise;
+    const clamped = {
+      ...sampling,
+      textTopK: Math.min(sampling.textTopK, textWidth),
+      audioTopK: Math.min(sampling.audioTopK, audioWidth),
+    };
+    this.#rows[slot] = { sampling: clamped, seed, random: new RandomGenerator(seed) };
+    this.graphs.input('text_temperature').float32()[slot] = clamped.textTemperature;
+    this.graphs.input('audio_temperature').float32()[slot] = clamped.audioTemperature;
+    this.graphs.input('text_top_k').int64()[slot] = BigInt(clamped.textTopK);
+    this.graphs.input('audio_top_k').int64()[slot] = BigInt(clamped.audioTopK);
+    this.#forget(slot);
+  }
+
+  /** Forgets a row's conversation; it goes on from an empty one, with the same noise as at first. */
+  reset(slot: number): void {
+    const row = this.#rows[slot];
+    if (row !== null && row !== undefined) {
+      row.random = new RandomGenerator(row.seed);
+    }
+    this.#forget(slot);
+  }
+
+  /**
+   * Runs one step of the rows that `execMask` names, of the first `batch`.
+   *
+   * @returns The rows whose output is no speech (not finite, or a token that does not exist); they
+   * have been reset.
+   * @throws OnnxRuntimeError if the graph fails; the rows of this step are then undefined until they
+   * are reset.
+   */
+  step(batch: number): number[] {
+    const { execMask } = this.tensors;
+    for (let slot = 0; slot < batch; slot += 1) {
+      if (execMask[slot] === 1) {
+        this.#drawNoise(slot);
+      }
+    }
+    this.graphs.run(batch);
+    const failed: number[] = [];
+    for (let slot = 0; slot < batch; slot += 1) {
+      if (execMask[slot] === 1) {
+        this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
+        if (!this.#isSpeech(slot)) {
+          failed.push(slot);
+          this.reset(slot);
+        }
+      }
+    }
+    return failed;
+  }
+
+  #forget(slot: number): void {
+    this.graphs.resetRow(slot);
+    this.#offset[slot] = 0n;
+  }
+
+  /** Greedy rows skip it; others draw as many as their top-k looks at. */
+  #drawNoise(slot: number): void {
+    const row = this.#rows[slot];
+    if (row === null || row === undefined) {
+      return;
+    }
+    const { sampling, random } = row;
+    const { noise, generatedCodebooks } = this.#manifest;
+    if (sampling.textTemperature > 0) {
+      const start = slot * noise.textWidth;
+      for (let index = 0; index < sampling.textTopK; index += 1) {
+        this.#textNoise[start + index] = random.exponential();
+      }
+    }
+    if (sampling.audioTemperature > 0) {
+      for (let codebook = 0; codebook < generatedCodebooks; codebook += 1) {
+        const start = (slot * generatedCodebooks + codebook) * noise.audioWidth;
+        for (let index = 0; index < sampling.audioTopK; index += 1) {
+          this.#audioNoise[start + index] = random.exponential();
+        }
+      }
+    }
+  }
+
+  #isSpeech(slot: number): boolean {
+    const { pcmOut, textToken, frameTokens } = this.tensors;
+    const { frameSamples, generatedCodebooks, textCard, audioCard } = this.#manifest;
+    let sum = 0;
+    for (let index = slot * frameSamples; index < (slot + 1) * frameSamples; index += 1) {
+      sum += pcmOut[index] ?? Number.NaN;
+    }
+    if (!Number.isFinite(sum)) {
+      return false;
+    }
+    const text = textToken[slot] ?? FREE;
+    if (text < 0n || text > textCard) {
+      return false;
+    }
+    const columns = 1 + generatedCodebooks;
+    const card = Math.max(textCard, audioCard);
+    for (let column = 0; column < columns; column += 1) {
+      const token = frameTokens[slot * columns + column] ?? FREE;
+      if (token < -2n || token > (column === 0 ? card : audioCard)) {
+        return false;
+      }
+    }
+    return true;
+  }
+}
+
+/** Views of shared memory, in whichever thread. */
+export function frameTensors(buffers: FrameBuffers): FrameTensors {
+  return {
+    pcm: new Float32Array(buffers.pcm),
+    execMask: new Uint8Array(buffers.execMask),
+    forcedText: new BigInt64Array(buffers.forcedText),
+    forcedCodes: new BigInt64Array(buffers.forcedCodes),
+    pcmOut: new Float32Array(buffers.pcmOut),
+    textToken: new BigInt64Array(buffers.textToken),
+    frameTokens: new BigInt64Array(buffers.frameTokens),
+  };
+}

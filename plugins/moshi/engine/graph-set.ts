@@ -1,0 +1,137 @@
+/**
+ * The graphs of one kind over one memory: inputs, outputs and states are allocated once for all
+ * rows, and a graph for batch b works on the first b of them. So a conversation may step on another
+ * batch size every frame and its state stays where it is.
+ */
+import { strict as assert } from 'node:assert';
+import { join } from 'node:path';
+
+import type { GraphDescription, TensorDescription } from '../../../models/manifest.ts';
+import { graphsFor, ModelDirectoryError, type ModelDirectory } from './model-directory.ts';
+import type { GraphSession, OnnxRuntime, StateTensor } from './onnxruntime/onnx-runtime.ts';
+import { HostTensor } from './onnxruntime/tensor.ts';
+
+export type GraphSetOptions = {
+  runtime: OnnxRuntime;
+  model: ModelDirectory;
+  kind: GraphDescription['kind'];
+  /** Rows that are used. */
+  slots: number;
+  threads: number;
+};
+
+export class GraphSet {
+  /** Batch sizes, ascending. */
+  readonly batches: number[];
+  readonly inputs: ReadonlyMap<string, HostTensor>;
+  readonly outputs: ReadonlyMap<string, HostTensor>;
+  readonly #sessions: ReadonlyMap<number, GraphSession>;
+  readonly #states: StateTensor[];
+
+  /**
+   * Loads the graphs; takes from milliseconds to minutes.
+   *
+   * @throws ModelDirectoryError if the graphs do not fit together, OnnxRuntimeError if one does not
+   * load.
+   */
+  constructor({ runtime, model, kind, slots, threads }: GraphSetOptions) {
+    const graphs = graphsFor(model, kind, slots);
+    const largest = graphs.at(-1);
+    assert(largest !== undefined, 'graphsFor returns at least one graph');
+    for (const graph of graphs) {
+      refuseDifferences(model, graph, largest);
+    }
+    this.batches = graphs.map((graph) => graph.batch);
+    this.inputs = allocate(largest.inputs, largest.batch);
+    this.outputs = allocate(largest.outputs, largest.batch);
+    const sessions = new Map(
+      graphs.map((graph) => [
+        graph.batch,
+        runtime.openSession({
+          path: join(model.path, graph.file),
+          weightsDirectory: model.manifest.weightsDirectory,
+          threads,
+        }),
+      ]),
+    );
+    this.#sessions = sessions;
+    const [anySession] = sessions.values();
+    assert(anySession !== undefined, 'at least one graph is loaded');
+    this.#states = largest.states.map((state) =>
+      runtime.createState(state, largest.batch, anySession),
+    );
+    for (const [batch, session] of sessions) {
+      for (const [name, tensor] of this.inputs) {
+        session.bindInput(name, tensor, batch);
+      }
+      for (const [name, tensor] of this.outputs) {
+        session.bindOutput(name, tensor, batch);
+      }
+      for (const [index, state] of largest.states.entries()) {
+        session.bindState(state, this.#states[index] as StateTensor, batch);
+      }
+    }
+  }
+
+  /** @throws ModelDirectoryError if the graphs have no such input. */
+  input(name: string): HostTensor {
+    const tensor = this.inputs.get(name);
+    assert(tensor !== undefined, `the graphs have no input ${name}`);
+    return tensor;
+  }
+
+  output(name: string): HostTensor {
+    const tensor = this.outputs.get(name);
+    assert(tensor !== undefined, `the graphs have no output ${name}`);
+    return tensor;
+  }
+
+  /** Runs the first `batch` rows; blocks until the outputs are written. */
+  run(batch: number): void {
+    const session = this.#sessions.get(batch);
+    assert(session !== undefined, `no graph has batch size ${batch}`);
+    session.run();
+  }
+
+  /** Makes a row's state as good as new. */
+  resetRow(row: number): void {
+    for (const state of this.#states) {
+      state.zeroRow(row);
+    }
+  }
+}
+
+function allocate(descriptions: TensorDescription[], rows: number): Map<string, HostTensor> {
+  return new Map(
+    descriptions.map(({ name, type, shape }) => [
+      name,
+      new HostTensor({ type, rowShape: shape.slice(1) }, rows),
+    ]),
+  );
+}
+
+/** Graphs share memory, so all but the batch size must agree. */
+function refuseDifferences(
+  model: ModelDirectory,
+  graph: GraphDescription,
+  reference: GraphDescription,
+): void {
+  const rowsOf = ({ inputs, outputs, states, batch }: GraphDescription): string => {
+    const row = ({ name, type, shape }: TensorDescription): unknown[] => {
+      if (shape[0] !== batch) {
+        throw ModelDirectoryError.lacks(
+          model.path,
+          `leading batch of ${batch} in tensor "${name}" of "${graph.file}" (shape ${shape.join('×')})`,
+        );
+      }
+      return [name, type, shape.slice(1)];
+    };
+    return JSON.stringify([inputs.map(row), outputs.map(row), states]);
+  };
+  if (rowsOf(graph) !== rowsOf(reference)) {
+    throw ModelDirectoryError.lacks(
+      model.path,
+      `consistent set of graphs: "${graph.file}" and "${reference.file}" differ in more than their batch`,
+    );
+  }
+}

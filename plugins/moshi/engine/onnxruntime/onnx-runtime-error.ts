@@ -1,0 +1,42 @@
+/** ONNX Runtime is missing, too different from what this engine knows, or refused a call. */
+export class OnnxRuntimeError extends Error {
+  override readonly name = 'OnnxRuntimeError';
+  readonly problem: 'library' | 'provider' | 'call';
+
+  private constructor(problem: OnnxRuntimeError['problem'], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.problem = problem;
+  }
+
+  static missingLibrary(path: string, cause?: unknown): OnnxRuntimeError {
+    return new OnnxRuntimeError(
+      'library',
+      `Cannot load ONNX Runtime from ${path} (${process.platform}-${process.arch}). Run "npm install" with onnxruntime-node ^1.30.0 on a platform that it supports.`,
+      cause,
+    );
+  }
+
+  static wrongVersion(version: string, apiVersion: number): OnnxRuntimeError {
+    return new OnnxRuntimeError(
+      'library',
+      `ONNX Runtime ${version} does not offer version ${apiVersion} of its C API. Install onnxruntime-node ^1.30.0.`,
+    );
+  }
+
+  static missingProvider(device: string, found: string[], cause?: unknown): OnnxRuntimeError {
+    const advice =
+      device === 'cuda'
+        ? 'Put libonnxruntime_providers_shared and libonnxruntime_providers_cuda of the same release beside the library and install CUDA 13 with a driver from 580, or choose cpu.'
+        : 'Choose cpu.';
+    const reason = cause instanceof Error ? ` ${cause.message}` : '';
+    return new OnnxRuntimeError(
+      'provider',
+      `The execution provider "${device}" cannot be used.${reason} This ONNX Runtime names ${found.join(', ')}. ${advice}`,
+      cause,
+    );
+  }
+
+  static failed(name: string, code: number, message: string): OnnxRuntimeError {
+    return new OnnxRuntimeError('call', `ONNX Runtime ${name} failed (code ${code}): ${message}`);
+  }
+}

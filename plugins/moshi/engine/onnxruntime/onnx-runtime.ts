@@ -1,0 +1,343 @@
+/**
+ * ONNX Runtime as this engine needs it: sessions whose inputs and outputs are bound to fixed memory
+ * once, so that a run copies nothing and moves no state.
+ *
+ * All calls block and must come from one thread. Whoever opens a runtime disposes of it.
+ */
+import { addressOf, CApi, readStrings } from './c-api.ts';
+import {
+  appendExecutionProvider,
+  DEVICE_MEMORY,
+  PROVIDER_NAMES,
+  type Device,
+} from './execution-provider.ts';
+import { locateLibrary, openLibrary } from './library.ts';
+import { OnnxRuntimeError } from './onnx-runtime-error.ts';
+import { ELEMENT_TYPES, HostTensor, rowBytes, type RowLayout } from './tensor.ts';
+
+const LOG_LEVEL_ERROR = 3;
+
+export type SessionOptions = {
+  /** ONNX file. */
+  path: string;
+  /** Folder that the graph's external weights are relative to. */
+  weightsDirectory: string;
+  /** Threads that share one operator's work, this one included. */
+  threads: number;
+};
+
+export class OnnxRuntime {
+  readonly version: string;
+  readonly device: Device;
+  readonly #api: CApi;
+  readonly #environment: bigint;
+  readonly #hostMemory: bigint;
+  readonly #sessions: GraphSession[] = [];
+  readonly #states: StateTensor[] = [];
+  #deviceMemory: { info: bigint; allocator: bigint } | null = null;
+
+  /** @throws OnnxRuntimeError if the library or the device's provider cannot be used. */
+  constructor(device: Device) {
+    const { table, version } = openLibrary(locateLibrary());
+    this.version = version;
+    this.device = device;
+    this.#api = new CApi(table);
+    const providers = this.availableProviders();
+    if (!providers.includes(PROVIDER_NAMES[device])) {
+      throw OnnxRuntimeError.missingProvider(device, providers);
+    }
+    this.#environment = this.#api.create('CreateEnv', LOG_LEVEL_ERROR, 'moshi');
+    this.#hostMemory = this.#api.create('CreateMemoryInfo', 'Cpu', 0, 0, 0);
+  }
+
+  /** Providers that this build of the library knows by name; their own libraries may be missing. */
+  availableProviders(): string[] {
+    const names = new BigUint64Array(1);
+    const count = new Int32Array(1);
+    this.#api.call('GetAvailableProviders', names, count);
+    const result = readStrings(names[0] ?? 0n, count[0] ?? 0);
+    this.#api.call('ReleaseAvailableProviders', names[0] ?? 0n, count[0] ?? 0);
+    return result;
+  }
+
+  /**
+   * Loads a graph. Takes from milliseconds to minutes.
+   *
+   * @throws OnnxRuntimeError if the file, its weights or the provider cannot be used.
+   */
+  openSession({ path, weightsDirectory, threads }: SessionOptions): GraphSession {
+    const options = this.#api.create('CreateSessionOptions');
+    try {
+      this.#api.call('SetIntraOpNumThreads', options, threads);
+      this.#api.call('SetSessionLogSeverityLevel', options, LOG_LEVEL_ERROR);
+      const configuration = {
+        'session.model_external_initializers_file_folder_path': weightsDirectory,
+        // Threads that spin between frames would burn a core each while everybody is silent.
+        'session.intra_op.allow_spinning': '0',
+      };
+      for (const [key, value] of Object.entries(configuration)) {
+        this.#api.call('AddSessionConfigEntry', options, key, value);
+      }
+      try {
+        appendExecutionProvider(this.#api, options, this.device);
+      } catch (error) {
+        throw OnnxRuntimeError.missingProvider(this.device, this.availableProviders(), error);
+      }
+      const handle = this.#api.create('CreateSession', this.#environment, path, options);
+      const session = new GraphSession(this.#api, handle, this.#hostMemory, this.device);
+      this.#sessions.push(session);
+      return session;
+    } finally {
+      this.#api.call('ReleaseSessionOptions', options);
+    }
+  }
+
+  /**
+   * Allocates [rows, ...rowShape] zeros on the device.
+   *
+   * @param session - A session of this runtime; its allocator is used where the device is not the CPU.
+   */
+  createState(layout: RowLayout, rows: number, session: GraphSession): StateTensor {
+    const state = this.#createState(layout, rows, session);
+    this.#states.push(state);
+    return state;
+  }
+
+  #createState(layout: RowLayout, rows: number, session: GraphSession): StateTensor {
+    const memory = DEVICE_MEMORY[this.device];
+    if (memory === null) {
+      const host = new HostTensor(layout, rows);
+      return new StateTensor(this.#api, this.#hostMemory, layout, rows, host, null);
+    }
+    if (this.#deviceMemory === null) {
+      const info = this.#api.create('CreateMemoryInfo', memory.name, 0, 0, 0);
+      const allocator = this.#api.create('CreateAllocator', session.handle, info);
+      this.#deviceMemory = { info, allocator };
+    }
+    const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
+    const value = this.#api.create(
+      'CreateTensorAsOrtValue',
+      this.#deviceMemory.allocator,
+      shape,
+      shape.length,
+      ELEMENT_TYPES[layout.type],
+    );
+    const state = new StateTensor(this.#api, this.#deviceMemory.info, layout, rows, null, {
+      value,
+      environment: this.#environment,
+      hostMemory: this.#hostMemory,
+      rowsAddressable: memory.rowsAddressable,
+    });
+    for (let row = 0; row < rows; row += 1) {
+      state.zeroRow(row);
+    }
+    return state;
+  }
+
+  /** Frees everything that came from this runtime; nothing of it may be used afterwards. */
+  dispose(): void {
+    for (const session of this.#sessions) {
+      session.disposeBinding();
+    }
+    for (const state of this.#states) {
+      state.dispose();
+    }
+    if (this.#deviceMemory !== null) {
+      this.#api.call('ReleaseAllocator', this.#deviceMemory.allocator);
+      this.#api.call('ReleaseMemoryInfo', this.#deviceMemory.info);
+    }
+    for (const session of this.#sessions) {
+      session.dispose();
+    }
+    this.#api.call('ReleaseMemoryInfo', this.#hostMemory);
+    this.#api.call('ReleaseEnv', this.#environment);
+  }
+}
+
+/** One loaded graph with its fixed inputs and outputs. */
+export class GraphSession {
+  readonly handle: bigint;
+  readonly #api: CApi;
+  readonly #binding: bigint;
+  readonly #hostMemory: bigint;
+  /** Other devices copy a host input when it is bound, so there it is bound again before each run. */
+  readonly #rebindsInputs: boolean;
+  readonly #hostInputs: { name: string; value: bigint }[] = [];
+  readonly #values: bigint[] = [];
+  /** Memory that ONNX Runtime holds addresses of. */
+  readonly #keepAlive: unknown[] = [];
+
+  constructor(api: CApi, handle: bigint, hostMemory: bigint, device: Device) {
+    this.handle = handle;
+    this.#api = api;
+    this.#hostMemory = hostMemory;
+    this.#rebindsInputs = DEVICE_MEMORY[device] !== null;
+    this.#binding = api.create('CreateIoBinding', handle);
+  }
+
+  /** Makes the first `batch` rows of a host tensor an input of every run. */
+  bindInput(name: string, tensor: HostTensor, batch: number): void {
+    const value = this.#wrap(tensor, batch);
+    this.#api.call('BindInput', this.#binding, name, value);
+    if (this.#rebindsInputs) {
+      this.#hostInputs.push({ name, value });
+    }
+  }
+
+  /** Makes the first `batch` rows of a host tensor receive an output of every run. */
+  bindOutput(name: string, tensor: HostTensor, batch: number): void {
+    this.#api.call('BindOutput', this.#binding, name, this.#wrap(tensor, batch));
+  }
+
+  /** Binds one state as input and as output: runs update it in place. */
+  bindState(names: { input: string; output: string }, state: StateTensor, batch: number): void {
+    const value = state.firstRows(batch);
+    this.#values.push(value);
+    this.#keepAlive.push(state);
+    this.#api.call('BindInput', this.#binding, names.input, value);
+    this.#api.call('BindOutput', this.#binding, names.output, value);
+  }
+
+  /** Computes one step from the bound inputs into the bound outputs. */
+  run(): void {
+    for (const { name, value } of this.#hostInputs) {
+      this.#api.call('BindInput', this.#binding, name, value);
+    }
+    this.#api.call('RunWithBinding', this.handle, null, this.#binding);
+    if (this.#rebindsInputs) {
+      this.#api.call('SynchronizeBoundOutputs', this.#binding);
+    }
+  }
+
+  disposeBinding(): void {
+    this.#api.call('ReleaseIoBinding', this.#binding);
+    for (const value of this.#values) {
+      this.#api.call('ReleaseValue', value);
+    }
+  }
+
+  dispose(): void {
+    this.#api.call('ReleaseSession', this.handle);
+  }
+
+  #wrap(tensor: HostTensor, batch: number): bigint {
+    const value = wrapMemory(this.#api, this.#hostMemory, {
+      address: addressOf(tensor.bytes()),
+      layout: tensor.layout,
+      rows: batch,
+    });
+    this.#values.push(value);
+    this.#keepAlive.push(tensor);
+    return value;
+  }
+}
+
+/** A state outside this process's memory, and what copying to and from it takes. */
+type DeviceState = {
+  value: bigint;
+  environment: bigint;
+  hostMemory: bigint;
+  rowsAddressable: boolean;
+};
+
+/** Memory of one state for all rows, on the device. */
+export class StateTensor {
+  readonly layout: RowLayout;
+  readonly rows: number;
+  readonly #api: CApi;
+  readonly #memory: bigint;
+  readonly #host: HostTensor | null;
+  readonly #device: DeviceState | null;
+
+  constructor(
+    api: CApi,
+    memory: bigint,
+    layout: RowLayout,
+    rows: number,
+    host: HostTensor | null,
+    device: DeviceState | null,
+  ) {
+    this.#api = api;
+    this.#memory = memory;
+    this.layout = layout;
+    this.rows = rows;
+    this.#host = host;
+    this.#device = device;
+  }
+
+  /** A tensor [batch, ...rowShape] over the same memory; the caller releases it. */
+  firstRows(batch: number): bigint {
+    return this.#window(0, batch);
+  }
+
+  /** Makes one row as good as new. */
+  zeroRow(row: number): void {
+    const bytes = rowBytes(this.layout);
+    if (this.#host !== null) {
+      this.#host.bytes().fill(0, row * bytes, (row + 1) * bytes);
+      return;
+    }
+    if (this.#device?.rowsAddressable === true) {
+      this.#copy(new HostTensor(this.layout, 1), this.#window(row, 1), 'to-device');
+      return;
+    }
+    // A handle instead of an address: the whole tensor goes through the host, but only at a reset.
+    const all = new HostTensor(this.layout, this.rows);
+    this.#copy(all, this.#window(0, this.rows), 'to-host');
+    all.bytes().fill(0, row * bytes, (row + 1) * bytes);
+    this.#copy(all, this.#window(0, this.rows), 'to-device');
+  }
+
+  dispose(): void {
+    if (this.#device !== null) {
+      this.#api.call('ReleaseValue', this.#device.value);
+    }
+  }
+
+  #window(firstRow: number, rows: number): bigint {
+    const base =
+      this.#device === null
+        ? addressOf((this.#host as HostTensor).bytes())
+        : this.#api.create('GetTensorMutableData', this.#device.value);
+    const address = base + BigInt(firstRow * rowBytes(this.layout));
+    return wrapMemory(this.#api, this.#memory, { address, layout: this.layout, rows });
+  }
+
+  /** Copies between the host and a window of the device, and releases the window. */
+  #copy(host: HostTensor, window: bigint, direction: 'to-device' | 'to-host'): void {
+    if (this.#device === null) {
+      return;
+    }
+    const hostValue = wrapMemory(this.#api, this.#device.hostMemory, {
+      address: addressOf(host.bytes()),
+      layout: host.layout,
+      rows: host.rows,
+    });
+    const from = BigUint64Array.of(direction === 'to-device' ? hostValue : window);
+    const to = BigUint64Array.of(direction === 'to-device' ? window : hostValue);
+    try {
+      this.#api.call('CopyTensors', this.#device.environment, from, to, null, 1);
+    } finally {
+      this.#api.call('ReleaseValue', hostValue);
+      this.#api.call('ReleaseValue', window);
+    }
+  }
+}
+
+/** An OrtValue [rows, ...rowShape] over memory that it does not own. */
+function wrapMemory(
+  api: CApi,
+  memory: bigint,
+  { address, layout, rows }: { address: bigint; layout: RowLayout; rows: number },
+): bigint {
+  const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
+  return api.create(
+    'CreateTensorWithDataAsOrtValue',
+    memory,
+    address,
+    rowBytes(layout) * rows,
+    shape,
+    shape.length,
+    ELEMENT_TYPES[layout.type],
+  );
+}

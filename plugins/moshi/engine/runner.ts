@@ -1,0 +1,230 @@
+/**
+ * A model in this process, one step per call: for commands that read files and for parity tests.
+ * The same graphs, states and sampling as in the engine's worker thread. Calls block.
+ */
+import { strict as assert } from 'node:assert';
+
+import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
+import { FrameStepper } from './frame-stepper.ts';
+import { GraphSet } from './graph-set.ts';
+import { openModelDirectory, readVocabulary } from './model-directory.ts';
+import type { Device } from './onnxruntime/execution-provider.ts';
+import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+import { StreamingTextDecoder } from './text-decoder.ts';
+
+export type RunnerOptions = {
+  /** Folder that `models/build.ts` wrote. */
+  modelDirectory: string;
+  /** Conversations at once; 1 if missing. */
+  slots?: number;
+  device?: Device;
+  /** Threads within an operator; 1 if missing. */
+  threads?: number;
+};
+
+export type RowInput = {
+  row: number;
+  /** [1920] at 24 kHz. */
+  pcm: Float32Array;
+  /** Replaces the sampled text token. */
+  forcedText?: number;
+  /** [N], codes in place of the sampled and heard ones; -1 leaves one as it is. */
+  forcedCodes?: readonly number[];
+};
+
+/** What one row's step gave; everything is a copy. */
+export type FrameResult = {
+  /** [1920] at 24 kHz; zeros in the first `maxDelay` steps. */
+  pcm: Float32Array;
+  textToken: number;
+  /** Text completed by `textToken`. */
+  text: string;
+  /** [1+D], all -2 in the first `maxDelay` steps. */
+  frameTokens: number[];
+  /** Row of each probe, in models built with probes. */
+  probes: ReadonlyMap<string, Float32Array | number[]>;
+};
+
+export type ConversationOptions = {
+  /** Missing fields take the model's defaults. */
+  sampling?: Partial<SamplingOptions>;
+  seed?: number;
+};
+
+const OUTPUTS = new Set(['pcm_out', 'text_token', 'frame_tokens']);
+
+export class Runner {
+  readonly manifest: ModelManifest;
+  readonly #runtime: OnnxRuntime;
+  readonly #stepper: FrameStepper;
+  readonly #decoders: StreamingTextDecoder[];
+
+  /** Use `openRunner`. */
+  constructor(
+    manifest: ModelManifest,
+    runtime: OnnxRuntime,
+    stepper: FrameStepper,
+    decoders: StreamingTextDecoder[],
+  ) {
+    this.manifest = manifest;
+    this.#runtime = runtime;
+    this.#stepper = stepper;
+    this.#decoders = decoders;
+  }
+
+  /** Starts a new conversation in a row; steps of a row that was never started are greedy. */
+  start(row: number, { sampling, seed = 0 }: ConversationOptions = {}): void {
+    this.#stepper.attach(row, { sampling: { ...this.manifest.sampling, ...sampling }, seed });
+    this.#decoders[row]?.reset();
+  }
+
+  /**
+   * One 80 ms step of the rows given; the others stay where they are.
+   *
+   * @param batch - Batch size of the graph to run; the smallest that covers the rows if missing.
+   * @returns Results in the order of `inputs`.
+   * @throws OnnxRuntimeError if the graph fails, Error if a row's output is no speech.
+   */
+  step(inputs: readonly RowInput[], batch?: number): FrameResult[] {
+    const { tensors, batches } = this.#stepper;
+    const { frameSamples, generatedCodebooks, heardCodebooks } = this.manifest;
+    const codebooks = generatedCodebooks + heardCodebooks;
+    tensors.execMask.fill(0);
+    for (const { row, pcm, forcedText, forcedCodes } of inputs) {
+      assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
+      tensors.pcm.set(pcm, row * frameSamples);
+      tensors.execMask[row] = 1;
+      tensors.forcedText[row] = BigInt(forcedText ?? -1);
+      for (let codebook = 0; codebook < codebooks; codebook += 1) {
+        tensors.forcedCodes[row * codebooks + codebook] = BigInt(forcedCodes?.[codebook] ?? -1);
+      }
+    }
+    const highest = Math.max(...inputs.map(({ row }) => row));
+    const size = batch ?? batches.find((candidate) => candidate > highest);
+    assert(size !== undefined && size > highest, `no graph covers row ${highest}`);
+    const failed = this.#stepper.step(size);
+    if (failed.length > 0) {
+      throw new Error(`The model's output in row ${failed.join(', ')} is not finite.`);
+    }
+    return inputs.map(({ row }) => this.#result(row));
+  }
+
+  dispose(): void {
+    this.#runtime.dispose();
+  }
+
+  #result(row: number): FrameResult {
+    const { tensors, graphs } = this.#stepper;
+    const { frameSamples, generatedCodebooks } = this.manifest;
+    const textToken = Number(tensors.textToken[row]);
+    const columns = 1 + generatedCodebooks;
+    const probes = [...graphs.outputs]
+      .filter(([name]) => !OUTPUTS.has(name))
+      .map(([name, tensor]) => {
+        const all = tensor.layout.type === 'float32' ? tensor.float32() : tensor.int64();
+        const length = all.length / tensor.rows;
+        const values = all.slice(row * length, (row + 1) * length);
+        return [
+          name,
+          values instanceof Float32Array ? values : Array.from(values, Number),
+        ] as const;
+      });
+    return {
+      pcm: tensors.pcmOut.slice(row * frameSamples, (row + 1) * frameSamples),
+      textToken,
+      text: this.#decoders[row]?.push(textToken) ?? '',
+      frameTokens: Array.from(
+        tensors.frameTokens.subarray(row * columns, (row + 1) * columns),
+        Number,
+      ),
+      probes: new Map(probes),
+    };
+  }
+}
+
+/** @throws ModelDirectoryError, OnnxRuntimeError if the model or the device cannot be used. */
+export async function openRunner({
+  modelDirectory,
+  slots = 1,
+  device = 'cpu',
+  threads = 1,
+}: RunnerOptions): Promise<Runner> {
+  const model = await openModelDirectory(modelDirectory);
+  const vocabulary = await readVocabulary(model);
+  const runtime = new OnnxRuntime(device);
+  const stepper = new FrameStepper({ runtime, model, slots, threads });
+  const decoders = Array.from({ length: slots }, () => new StreamingTextDecoder(vocabulary));
+  return new Runner(model.manifest, runtime, stepper, decoders);
+}
+
+/** Mimi alone, one stream. */
+export class CodecRunner {
+  readonly manifest: ModelManifest;
+  readonly #runtime: OnnxRuntime;
+  readonly #encoder: GraphSet;
+  readonly #decoder: GraphSet;
+
+  /** Use `openCodec`. */
+  constructor(manifest: ModelManifest, runtime: OnnxRuntime, encoder: GraphSet, decoder: GraphSet) {
+    this.manifest = manifest;
+    this.#runtime = runtime;
+    this.#encoder = encoder;
+    this.#decoder = decoder;
+  }
+
+  /** The next [1920] samples to [K] codes. */
+  encode(pcm: Float32Array): number[] {
+    const input = this.#encoder.input('pcm').float32();
+    const { frameSamples } = this.manifest;
+    assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
+    input.set(pcm);
+    advance(this.#encoder);
+    const codes = this.#encoder.output('codes');
+    return Array.from(codes.int64().subarray(0, codes.int64().length / codes.rows), Number);
+  }
+
+  /** The next [K] codes to [1920] samples. */
+  decode(codes: readonly number[]): Float32Array {
+    const input = this.#decoder.input('codes');
+    const expected = input.int64().length / input.rows;
+    assert(codes.length === expected, `a frame has ${expected} codes, got ${codes.length}`);
+    input.int64().set(codes.map(BigInt));
+    advance(this.#decoder);
+    return this.#decoder.output('pcm_out').float32().slice(0, this.manifest.frameSamples);
+  }
+
+  /** Forgets both streams. */
+  reset(): void {
+    for (const graphs of [this.#encoder, this.#decoder]) {
+      graphs.resetRow(0);
+      graphs.input('offset').int64()[0] = 0n;
+    }
+  }
+
+  dispose(): void {
+    this.#runtime.dispose();
+  }
+}
+
+/** One step of row 0. */
+function advance(graphs: GraphSet): void {
+  const [batch] = graphs.batches;
+  assert(batch !== undefined, 'a set of graphs is never empty');
+  graphs.input('exec_mask').bool()[0] = 1;
+  graphs.run(batch);
+  const offset = graphs.input('offset').int64();
+  offset[0] = (offset[0] ?? 0n) + 1n;
+}
+
+/** @throws ModelDirectoryError, OnnxRuntimeError if the model or the device cannot be used. */
+export async function openCodec({
+  modelDirectory,
+  device = 'cpu',
+  threads = 1,
+}: Omit<RunnerOptions, 'slots'>): Promise<CodecRunner> {
+  const model = await openModelDirectory(modelDirectory);
+  const runtime = new OnnxRuntime(device);
+  const open = (kind: 'mimi-encode' | 'mimi-decode'): GraphSet =>
+    new GraphSet({ runtime, model, kind, slots: 1, threads });
+  return new CodecRunner(model.manifest, runtime, open('mimi-encode'), open('mimi-decode'));
+}
