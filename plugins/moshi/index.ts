@@ -4,6 +4,7 @@ export type { MoshiModelOptions } from './livekit/moshi-model.ts';
 export { MoshiSession } from './livekit/moshi-session.ts';
 export type { MoshiFrame, MoshiSessionEvents, MoshiState } from './livekit/moshi-session.ts';
 export type { TimedWord } from './livekit/word-assembler.ts';
+export { hearRoom } from './livekit/hear-room.ts';
 export { roomOptions, sessionOptions } from './livekit/session-options.ts';
 export { EngineConversation } from './client/engine-conversation.ts';
 export type {
@@ -17,3 +18,5 @@ export type { RetryOptions } from './client/retry-budget.ts';
 export { systemClock } from './client/clock.ts';
 export type { Clock } from './client/clock.ts';
 export type { HealthReport, ModelInfo } from './protocol/messages.ts';
+export { Resampler, createResampler } from './audio/resampler.ts';
+export type { ResamplerOptions } from './audio/resampler.ts';
