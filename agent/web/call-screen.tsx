@@ -12,6 +12,7 @@ import { Legend } from './legend.tsx';
 import { Latency } from './latency.tsx';
 import { ProblemCard } from './problem-card.tsx';
 import { StateLine } from './state-line.tsx';
+import { useAgentReport } from './use-room-events.ts';
 import { useAgentWatch } from './use-agent-watch.ts';
 import type { Call } from './use-call.ts';
 import { useLevels } from './use-levels.ts';
@@ -41,7 +42,9 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
   const microphone = audioTrackOf(localParticipant.getTrackPublication(Track.Source.Microphone));
   const agentAudio = audioTrackOf(audioTrack?.publication);
   const readLevels = useLevels(agentAudio, microphone);
-  const problem = useAgentWatch(call.phase === 'talking', agent !== undefined);
+  const report = useAgentReport(agent?.identity);
+  const absence = useAgentWatch(call.phase === 'talking', agent !== undefined);
+  const problem = report.fatalCode === 'full' ? 'busy' : absence;
 
   return (
     <main className="call">
@@ -49,14 +52,15 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
         <StateLine
           call={call}
           connection={connection}
-          state={state}
+          state={report.state === 'reconnecting' ? 'reconnecting' : state}
+          isAlone={problem !== null}
           isMuted={!isMicrophoneEnabled}
         />
         <Legend />
       </div>
       <Voices readLevels={readLevels} />
       {problem === null ? (
-        <Captions localIdentity={localParticipant.identity} />
+        <Captions localIdentity={localParticipant.identity} isAgentPresent={agent !== undefined} />
       ) : (
         <div className="captions">
           <ProblemCard problem={problem} onRetry={onCallAgain} />
@@ -64,7 +68,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
       )}
       <footer className="dock">
         <Controls isReady={call.phase === 'talking'} onLeave={onLeave} />
-        <Latency agentTrack={agentAudio} userTrack={microphone} />
+        <Latency agentTrack={agentAudio} userTrack={microphone} stepMs={report.stepMs} />
       </footer>
     </main>
   );

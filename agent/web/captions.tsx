@@ -2,8 +2,13 @@ import { useEffect, useMemo, useRef } from 'react';
 import { useTranscriptions } from '@livekit/components-react';
 import { mergeCaptions, type Caption } from './merge-captions.ts';
 
+interface CaptionsProps {
+  localIdentity: string;
+  isAgentPresent: boolean;
+}
+
 /** Words of both sides as they arrive; the newest is the largest. */
-export function Captions({ localIdentity }: { localIdentity: string }) {
+export function Captions({ localIdentity, isAgentPresent }: CaptionsProps) {
   const streams = useTranscriptions();
   const captions = useMemo(
     () =>
@@ -24,6 +29,11 @@ export function Captions({ localIdentity }: { localIdentity: string }) {
   return (
     <section className="captions" aria-label="Captions">
       <div className="captions-scroll" role="log" aria-live="polite" tabIndex={0}>
+        {captions.length === 0 && (
+          <p className="empty">
+            {isAgentPresent ? 'Words appear here while they are spoken.' : 'Ringing …'}
+          </p>
+        )}
         {captions.map((caption) => (
           <Line key={caption.id} caption={caption} />
         ))}

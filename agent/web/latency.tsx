@@ -3,6 +3,13 @@ import type { LocalAudioTrack, RemoteAudioTrack } from 'livekit-client';
 
 type AudioTrack = LocalAudioTrack | RemoteAudioTrack | undefined;
 
+interface LatencyProps {
+  agentTrack: AudioTrack;
+  userTrack: AudioTrack;
+  /** Time the model takes for 80 ms of conversation. */
+  stepMs: number | null;
+}
+
 interface NetworkFigures {
   roundTripMs: number | null;
   jitterMs: number | null;
@@ -13,16 +20,11 @@ const NOTHING: NetworkFigures = { roundTripMs: null, jitterMs: null, bufferMs: n
 const INTERVAL_MS = 2_000;
 
 /** How long the way is: figures of the network and of the model. */
-export function Latency({
-  agentTrack,
-  userTrack,
-}: {
-  agentTrack: AudioTrack;
-  userTrack: AudioTrack;
-}) {
+export function Latency({ agentTrack, userTrack, stepMs }: LatencyProps) {
   const network = useNetworkFigures(agentTrack, userTrack);
   return (
     <dl className="latency" aria-label="Latency">
+      <Figure name="Model" value={stepMs} title="Model’s time for 80 ms of conversation" />
       <Figure name="Network" value={network.roundTripMs} title="Round trip to the server" />
       <Figure name="Jitter" value={network.jitterMs} title="Of the packets with Moshi’s voice" />
       <Figure name="Buffer" value={network.bufferMs} title="Wait before Moshi’s voice is played" />

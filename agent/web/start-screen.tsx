@@ -47,7 +47,10 @@ export function StartScreen(props: StartScreenProps) {
           </>
         ) : (
           <>
-            <h1>{visitorName === null ? 'Say it.' : `Hello, ${visitorName}.`} No need to wait.</h1>
+            <h1>
+              <span>{visitorName === null ? 'Say it.' : `Hello, ${visitorName}.`}</span>{' '}
+              <span>No need to wait.</span>
+            </h1>
             <p className="lead">
               Moshi listens while it speaks. Cut in, agree, change your mind: it hears you, as a
               person on the phone would.

@@ -7,11 +7,13 @@ interface StateLineProps {
   /** What the agent says of itself. */
   state: string;
   isMuted: boolean;
+  /** Nobody is on the other side, and another part of the page says why. */
+  isAlone: boolean;
 }
 
 /** One short sentence: where the call stands. */
-export function StateLine({ call, connection, state, isMuted }: StateLineProps) {
-  const { tone, text } = describe(call, connection, state, isMuted);
+export function StateLine(props: StateLineProps) {
+  const { tone, text } = describe(props);
   return (
     <p className="state" role="status" data-tone={tone}>
       <span className="dot" aria-hidden="true" />
@@ -22,12 +24,10 @@ export function StateLine({ call, connection, state, isMuted }: StateLineProps) 
 
 type Tone = 'wait' | 'agent' | 'user' | 'muted';
 
-function describe(
-  call: StateLineProps['call'],
-  connection: ConnectionState,
-  state: string,
-  isMuted: boolean,
-): { tone: Tone; text: string } {
+function describe({ call, connection, state, isMuted, isAlone }: StateLineProps): {
+  tone: Tone;
+  text: string;
+} {
   if (call.phase === 'starting') {
     return {
       tone: 'wait',
@@ -39,6 +39,12 @@ function describe(
     connection === ConnectionState.SignalReconnecting
   ) {
     return { tone: 'wait', text: 'Connection lost, reconnecting' };
+  }
+  if (isAlone) {
+    return { tone: 'muted', text: 'Nobody on the line' };
+  }
+  if (state === 'reconnecting') {
+    return { tone: 'wait', text: 'Moshi was cut off, it will be back in a moment' };
   }
   if (state === 'speaking') {
     return {

@@ -43,12 +43,12 @@ function silence(): number {
   return 0;
 }
 
-/** Root mean square on a scale that fits speech: −52 dB is 0, −10 dB is 1. */
+/** Root mean square on a scale that fits speech: −50 dB is 0, full scale 1, in between as heard. */
 function loudness(samples: Float32Array): number {
   let energy = 0;
   for (const sample of samples) {
     energy += sample * sample;
   }
   const decibels = 10 * Math.log10(energy / samples.length + 1e-12);
-  return Math.min(1, Math.max(0, (decibels + 52) / 42));
+  return Math.min(1, Math.max(0, (decibels + 50) / 50) ** 1.5);
 }

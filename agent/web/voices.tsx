@@ -76,7 +76,7 @@ function append(column: Float32Array, level: number): void {
   const last = column[COLUMNS - 1] ?? 0;
   column.copyWithin(0, 1);
   // Up at once, down gently: syllables read as one phrase.
-  column[COLUMNS - 1] = Math.max(level, last * 0.72);
+  column[COLUMNS - 1] = Math.max(level, last * 0.62);
 }
 
 /** Keeps the canvas as sharp as the screen. */
