@@ -17,12 +17,15 @@
  * Sums run over doubles in one fixed order per output sample, whatever the chunking: equal input
  * gives equal bits.
  */
+import { designEquiripple, equirippleHalfLength } from './equiripple.ts';
 import { designWindowedSinc, windowedSincHalfLength } from './windowed-sinc.ts';
 
 /** Input samples handled at a time; bounds the buffer, however long a pushed chunk is. */
 const BLOCK_SAMPLES = 4_096;
 /** 256 MB of doubles; reached only by ratios like 192,001 : 24,000 beyond 192 kHz. */
 const MAX_TABLE_ENTRIES = 2 ** 25;
+/** Beyond, the exchange needs seconds and then loses to rounding. */
+const MAX_EQUIRIPPLE_HALF_LENGTH = 256;
 /**
  * The pass band ends at this part of the lower rate's half; the stop band starts at the half
  * itself, so that nothing folds. 24 kHz: 10.5 to 12 kHz.
@@ -258,16 +261,10 @@ function designRows(
   const passBand = lowerRate <= TELEPHONE_RATE ? PASS_BAND_TELEPHONE : PASS_BAND;
   const stopEdge = lowerRate / 2 / prototypeRate;
   const passEdge = passBand * stopEdge;
-  // A whole number of input samples on either side makes the delay the same for every phase.
-  const delaySamples = Math.ceil(windowedSincHalfLength(passEdge, stopEdge) / up);
+  const { taps, delaySamples } =
+    designShort(up, passEdge, stopEdge) ?? designLong(up, passEdge, stopEdge);
   const rowLength = 2 * delaySamples + 1;
-  if (rowLength * up > MAX_TABLE_ENTRIES) {
-    throw new RangeError(
-      `Cannot resample ${inputRate} Hz to ${outputRate} Hz: the filter would have ${rowLength * up} taps, the limit is ${MAX_TABLE_ENTRIES}. Convert to a standard rate first.`,
-    );
-  }
   const halfLength = delaySamples * up;
-  const taps = designWindowedSinc(halfLength, passEdge, stopEdge);
   const rows = new Float64Array(up * rowLength);
   for (let phase = 0; phase < up; phase += 1) {
     for (let i = 0; i < rowLength; i += 1) {
@@ -276,6 +273,30 @@ function designRows(
     }
   }
   return { rows, delaySamples };
+}
+
+type Design = { taps: Float64Array; delaySamples: number };
+
+/** The shortest filter there is, for ratios of small numbers; null beyond what can be computed. */
+function designShort(up: number, passEdge: number, stopEdge: number): Design | null {
+  // A whole number of input samples on either side makes the delay the same for every phase.
+  const delaySamples = Math.ceil(equirippleHalfLength(passEdge, stopEdge) / up);
+  const halfLength = delaySamples * up;
+  if (halfLength > MAX_EQUIRIPPLE_HALF_LENGTH) return null;
+  const taps = designEquiripple(halfLength, passEdge, stopEdge);
+  return taps && { taps, delaySamples };
+}
+
+/** A filter a quarter longer, in closed form: ratios such as 80 : 147 need tens of thousands of taps. */
+function designLong(up: number, passEdge: number, stopEdge: number): Design {
+  const delaySamples = Math.ceil(windowedSincHalfLength(passEdge, stopEdge) / up);
+  const length = up * (2 * delaySamples + 1);
+  if (length > MAX_TABLE_ENTRIES) {
+    throw new RangeError(
+      `Cannot resample these two rates (they have no large common divisor): the filter would have ${length} taps, the limit is ${MAX_TABLE_ENTRIES}. Convert to a standard rate first.`,
+    );
+  }
+  return { taps: designWindowedSinc(delaySamples * up, passEdge, stopEdge), delaySamples };
 }
 
 function requireRate(name: string, rate: number): void {
