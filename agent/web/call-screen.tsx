@@ -63,7 +63,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
         <Captions localIdentity={localParticipant.identity} isAgentPresent={agent !== undefined} />
       ) : (
         <div className="captions">
-          <ProblemCard problem={problem} onRetry={onCallAgain} />
+          <ProblemCard heading="h2" problem={problem} onRetry={onCallAgain} />
         </div>
       )}
       <footer className="dock">

@@ -1,8 +1,15 @@
 import { useEffect, useRef } from 'react';
 import { describeProblem, type Problem } from './problems.ts';
 
+interface ProblemCardProps {
+  problem: Problem;
+  onRetry: () => void;
+  /** The rank of its title on the page: alone, or part of a call. */
+  heading: 'h1' | 'h2';
+}
+
 /** What is wrong, what to do, and a button where trying again may help. */
-export function ProblemCard({ problem, onRetry }: { problem: Problem; onRetry: () => void }) {
+export function ProblemCard({ problem, onRetry, heading: Heading }: ProblemCardProps) {
   const { title, advice, retry } = describeProblem(problem);
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
@@ -10,8 +17,8 @@ export function ProblemCard({ problem, onRetry }: { problem: Problem; onRetry: (
   }, [problem]);
   return (
     <section className="problem" role="alert" data-problem={problem}>
-      <h2>{title}</h2>
-      <p>{advice}</p>
+      <Heading>{title}</Heading>
+      <p className="lead">{advice}</p>
       {retry !== undefined && (
         <button ref={button} type="button" className="primary" onClick={onRetry}>
           {retry}

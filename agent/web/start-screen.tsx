@@ -38,27 +38,13 @@ export function StartScreen(props: StartScreenProps) {
         <Legend />
       </div>
       <div className="pitch">
-        {call.phase === 'ended' ? (
-          <>
-            <h1>Good talking to you.</h1>
-            <p className="lead" role="status">
-              The call lasted {formatDuration(call.durationMs)}.
-            </p>
-          </>
-        ) : (
-          <>
-            <h1>
-              <span>{visitorName === null ? 'Say it.' : `Hello, ${visitorName}.`}</span>{' '}
-              <span>No need to wait.</span>
-            </h1>
-            <p className="lead">
-              Moshi listens while it speaks. Cut in, agree, change your mind: it hears you, as a
-              person on the phone would.
-            </p>
-          </>
-        )}
         {problem === null ? (
           <>
+            {call.phase === 'ended' ? (
+              <Farewell durationMs={call.durationMs} />
+            ) : (
+              <Welcome visitorName={visitorName} />
+            )}
             <button ref={button} type="button" className="primary" onClick={onStart}>
               <PhoneIcon />
               {call.phase === 'ended' ? 'Talk again' : 'Start talking'}
@@ -66,11 +52,37 @@ export function StartScreen(props: StartScreenProps) {
             <p className="hint">Your browser will ask for the microphone.</p>
           </>
         ) : (
-          <ProblemCard problem={problem} onRetry={onStart} />
+          <ProblemCard heading="h1" problem={problem} onRetry={onStart} />
         )}
         {isDemo && <DemoNotice />}
       </div>
     </main>
+  );
+}
+
+function Welcome({ visitorName }: { visitorName: string | null }) {
+  return (
+    <>
+      <h1>
+        <span>{visitorName === null ? 'Say it.' : `Hello, ${visitorName}.`}</span>{' '}
+        <span>No need to wait.</span>
+      </h1>
+      <p className="lead">
+        Moshi listens while it speaks. Cut in, agree, change your mind: it hears you, as a person on
+        the phone would.
+      </p>
+    </>
+  );
+}
+
+function Farewell({ durationMs }: { durationMs: number }) {
+  return (
+    <>
+      <h1>Good talking to you.</h1>
+      <p className="lead" role="status">
+        The call lasted {formatDuration(durationMs)}.
+      </p>
+    </>
   );
 }
 
