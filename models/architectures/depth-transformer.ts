@@ -7,7 +7,7 @@
  *
  * Letters: B rows, D steps, d width, H heads, G key heads, hd head width, V audio vocabulary.
  */
-import type { Checkpoint } from '../checkpoints/checkpoint.ts';
+import type { LanguageModel } from '../checkpoints/checkpoint.ts';
 import { findNorm, findTransformerWeights } from '../checkpoints/transformer-weights.ts';
 import { growingAttention } from '../layers/cached-attention.ts';
 import { embedding, linear, type EmbeddingWeights } from '../layers/linear.ts';
@@ -25,12 +25,12 @@ import { add, reshape, split } from '../onnx/tensor-operations.ts';
  */
 export function depthTransformer(
   graph: GraphBuilder,
-  checkpoint: Checkpoint,
+  model: LanguageModel,
   hidden: Value,
   textToken: Value,
   choose: (logits: Value, step: number) => Value,
 ): { codes: Value[]; logits: Value[] } {
-  const { languageModel: config, languageModelWeights: file } = checkpoint;
+  const { languageModel: config, languageModelWeights: file } = model;
   const { transformer, schedule, weightSets, weightsPerStep, inputPerSet, embeddingRank } =
     config.depth;
   const { batch } = graph;

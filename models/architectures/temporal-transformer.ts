@@ -4,7 +4,7 @@
  * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/models/lm.py (`LMModel.forward_text`). Letters: B rows,
  * K = 1 + N streams, D width, V text vocabulary.
  */
-import type { Checkpoint } from '../checkpoints/checkpoint.ts';
+import type { LanguageModel } from '../checkpoints/checkpoint.ts';
 import { findNorm, findTransformerWeights } from '../checkpoints/transformer-weights.ts';
 import { embedding, linear } from '../layers/linear.ts';
 import { normalize } from '../layers/norm.ts';
@@ -19,11 +19,11 @@ import { reshape, slice } from '../onnx/tensor-operations.ts';
  */
 export function temporalTransformer(
   graph: GraphBuilder,
-  checkpoint: Checkpoint,
+  model: LanguageModel,
   tokens: Value,
   offset: Value,
 ): { hidden: Value; textLogits: Value } {
-  const { languageModel: config, languageModelWeights: file } = checkpoint;
+  const { languageModel: config, languageModelWeights: file } = model;
   const { dimension, norm } = config.temporal;
   return graph.scope('temporal', () => {
     const stream = (index: number): Value =>

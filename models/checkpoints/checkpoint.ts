@@ -11,11 +11,14 @@ import { readLanguageModelConfig, type LanguageModelConfig } from './language-mo
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
 import { SafetensorsFile } from './safetensors.ts';
 
-export type Checkpoint = {
-  readonly directory: string;
+export type LanguageModel = {
   readonly languageModel: LanguageModelConfig;
-  readonly mimi: MimiConfig;
   readonly languageModelWeights: SafetensorsFile;
+};
+
+export type Checkpoint = LanguageModel & {
+  readonly directory: string;
+  readonly mimi: MimiConfig;
   readonly mimiWeights: SafetensorsFile;
   /** Folder of both weight files, or null when they lie in different ones. */
   readonly weightsDirectory: string | null;
@@ -86,9 +89,15 @@ function locate(directory: string, field: string, name: string): string {
   return resolve(directory, name);
 }
 
-/** The language model and the codec must speak the same codes. */
+/** The two must speak the same codes, and the model must hear some. */
 function checkFit(languageModel: LanguageModelConfig, mimi: MimiConfig): void {
   const { codebooks, generatedCodebooks, audioCard } = languageModel;
+  if (generatedCodebooks === codebooks) {
+    throw new CheckpointError(
+      `config.json: dep_q must be below n_q ${codebooks}, so that codebooks are left for the user; ` +
+        `found ${generatedCodebooks}.`,
+    );
+  }
   const needed = Math.max(generatedCodebooks, codebooks - generatedCodebooks);
   if (needed > mimi.quantizer.codebooks) {
     throw new CheckpointError(

@@ -101,7 +101,7 @@ const schema = z
 
     depformer_dim: count.default(256),
     depformer_dim_feedforward: count.nullable().default(null),
-    depformer_num_heads: count.optional(),
+    depformer_num_heads: count,
     depformer_num_layers: count.optional(),
     depformer_multi_linear: z.boolean().default(false),
     depformer_weights_per_step: z.boolean().default(false),
@@ -139,11 +139,8 @@ const schema = z
     if (config.delays.length !== streams) {
       complain('delays', `must have ${streams} entries (1 + n_q), found ${config.delays.length}`);
     }
-    if (config.dep_q >= config.n_q) {
-      complain(
-        'dep_q',
-        `must be below n_q ${config.n_q}, so that codebooks are left for the user; found ${config.dep_q}`,
-      );
+    if (config.dep_q > config.n_q) {
+      complain('dep_q', `must not exceed n_q ${config.n_q}, found ${config.dep_q}`);
     }
     const heads = headsProblem(
       config.dim,
@@ -154,7 +151,7 @@ const schema = z
     if (heads !== null) complain('num_heads', heads);
     const depthHeads = headsProblem(
       config.depformer_dim,
-      config.depformer_num_heads ?? config.num_heads,
+      config.depformer_num_heads,
       config.depformer_kv_repeat ?? config.kv_repeat,
       config.depformer_pos_emb,
     );
@@ -305,7 +302,7 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
     depth: {
       transformer: {
         dimension: config.depformer_dim,
-        heads: config.depformer_num_heads ?? config.num_heads,
+        heads: config.depformer_num_heads,
         headsPerKey: config.depformer_kv_repeat ?? config.kv_repeat,
         layers: config.depformer_num_layers ?? config.num_layers,
         hidden:

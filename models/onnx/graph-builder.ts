@@ -3,8 +3,8 @@
  * plain functions from values to values.
  *
  * States obey the rule of manifest.ts that a state's output may share its input's buffer: the node
- * that writes the output must run after every other reader of the input. `setState` cannot check
- * that, so each layer that keeps a state says why it holds.
+ * that writes the output must run after every other reader of the input. `finish` refuses a graph
+ * in which that is not certain.
  */
 import assert from 'node:assert/strict';
 import type { StateDescription, TensorDescription, TensorType } from '../manifest.ts';
@@ -171,6 +171,7 @@ export class GraphBuilder {
         value: next,
       });
     }
+    this.#checkInPlace();
     const { rename, copies } = this.#outputNames(outputs);
     const named = (name: string): string => rename.get(name) ?? name;
     const nodes = [
@@ -194,6 +195,34 @@ export class GraphBuilder {
       states: states.map(({ description }) => description),
     };
     return { bytes, signature };
+  }
+
+  /** Every reader of a state, except the node that writes its successor, must come before that node. */
+  #checkInPlace(): void {
+    const producers = new Map<string, NodeDescription>();
+    const readers = new Map<string, NodeDescription[]>();
+    for (const node of this.#nodes) {
+      for (const output of node.outputs) producers.set(output, node);
+      for (const input of node.inputs) readers.set(input, [...(readers.get(input) ?? []), node]);
+    }
+    for (const [state, { next }] of this.#states) {
+      const writer = next === null ? undefined : producers.get(next);
+      assert(writer !== undefined, `the successor of state ${state} is not computed`);
+      const before = new Set<NodeDescription>([writer]);
+      // A set visits what is added while it is walked: this collects all ancestors of the writer.
+      for (const node of before) {
+        for (const input of node.inputs) {
+          const producer = producers.get(input);
+          if (producer !== undefined) before.add(producer);
+        }
+      }
+      for (const reader of readers.get(state) ?? []) {
+        assert(
+          before.has(reader),
+          `state ${state} is read by ${reader.outputs.join()} perhaps after ${String(next)} replaced it`,
+        );
+      }
+    }
   }
 
   /**

@@ -7,40 +7,54 @@
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { GraphDescription, ModelManifest, TensorDescription } from '../manifest.ts';
+import type { GraphBuilder } from '../onnx/graph-builder.ts';
 import { elementCount } from '../onnx/data-types.ts';
 
 export type Feed = Readonly<Record<string, Float32Array | readonly number[] | readonly boolean[]>>;
 
+/** What it takes to run a graph. */
+type GraphShape = Pick<GraphDescription, 'batch' | 'inputs' | 'outputs' | 'states'>;
+
+/** One thread repeats bits; without the severity every run reports that states are copied here. */
+function sessionOptions(weightsDirectory: string): InferenceSession.SessionOptions {
+  return {
+    intraOpNumThreads: 1,
+    logSeverityLevel: 3,
+    extra: { session: { model_external_initializers_file_folder_path: weightsDirectory } },
+  };
+}
+
 export class GraphSession {
-  readonly graph: GraphDescription;
+  readonly graph: GraphShape;
   readonly #session: InferenceSession;
   #states: Record<string, Tensor>;
 
-  private constructor(graph: GraphDescription, session: InferenceSession) {
+  private constructor(graph: GraphShape, session: InferenceSession) {
     this.graph = graph;
     this.#session = session;
     this.#states = zeroStates(graph);
   }
 
+  /** A graph of a built model. */
   static async open(
     built: { directory: string; manifest: ModelManifest },
     kind: GraphDescription['kind'],
     batch: number,
-    options: InferenceSession.SessionOptions = {},
   ): Promise<GraphSession> {
     const graph = built.manifest.graphs.find((one) => one.kind === kind && one.batch === batch);
     if (graph === undefined) throw new Error(`no graph ${kind} for ${batch} rows was built`);
-    const session = await InferenceSession.create(join(built.directory, graph.file), {
-      intraOpNumThreads: 1,
-      logSeverityLevel: 3,
-      ...options,
-      extra: {
-        session: {
-          model_external_initializers_file_folder_path: built.manifest.weightsDirectory,
-        },
-      },
-    });
+    const session = await InferenceSession.create(
+      join(built.directory, graph.file),
+      sessionOptions(built.manifest.weightsDirectory),
+    );
     return new GraphSession(graph, session);
+  }
+
+  /** A graph that a test composed; weights, if any, lie in `weightsDirectory`. */
+  static async compose(builder: GraphBuilder, weightsDirectory: string): Promise<GraphSession> {
+    const { bytes, signature } = builder.finish();
+    const session = await InferenceSession.create(bytes, sessionOptions(weightsDirectory));
+    return new GraphSession({ batch: builder.batch, ...signature }, session);
   }
 
   /** Starts all rows anew. */
@@ -48,9 +62,13 @@ export class GraphSession {
     this.#states = zeroStates(this.graph);
   }
 
-  /** A copy of a state, as plain numbers. */
-  state(name: string): number[] {
-    return Array.from(this.#states[name]?.data as Float32Array | BigInt64Array, Number);
+  /** Starts one row anew, as the engine does for a new conversation. */
+  resetRow(row: number): void {
+    for (const { data, dims } of Object.values(this.#states)) {
+      const size = data.length / (dims[0] ?? 1);
+      if (data instanceof BigInt64Array) data.fill(0n, row * size, (row + 1) * size);
+      else (data as Float32Array).fill(0, row * size, (row + 1) * size);
+    }
   }
 
   async step(feed: Feed): Promise<Record<string, Float32Array | BigInt64Array>> {
@@ -74,7 +92,7 @@ export class GraphSession {
 }
 
 /** Neutral inputs for every row of a frame graph at `offset`; greedy, nothing forced. */
-export function greedyFeed(graph: GraphDescription, offset: number, pcm: Float32Array): Feed {
+export function greedyFeed(graph: GraphShape, offset: number, pcm: Float32Array): Feed {
   const { batch } = graph;
   const shapeOf = (name: string): readonly number[] =>
     graph.inputs.find((input) => input.name === name)?.shape ?? [];
@@ -110,7 +128,7 @@ function toTensor(description: TensorDescription, data: Feed[string] | undefined
   }
 }
 
-function zeroStates(graph: GraphDescription): Record<string, Tensor> {
+function zeroStates(graph: GraphShape): Record<string, Tensor> {
   return Object.fromEntries(
     graph.states.map(({ input, type, rowShape }) => {
       const shape = [graph.batch, ...rowShape];

@@ -13,7 +13,7 @@ export function readRecordedTensors(path: string): Record<string, RecordedTensor
   >;
   return Object.fromEntries(
     Object.entries(header)
-      .filter(([name]) => name !== '__metadata__')
+      .filter(([name, { dtype }]) => name !== '__metadata__' && ['F32', 'I64'].includes(dtype))
       .map(
         ([
           name,

@@ -1,0 +1,103 @@
+/** The ring of keys and values against plain loops over everything that was ever written. */
+import { expect, test } from 'vitest';
+import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
+import { GraphBuilder } from '../onnx/graph-builder.ts';
+import { GraphSession } from '../test-support/graph-session.ts';
+import { randomFloats, uniform } from '../test-support/random.ts';
+import { largestDifference } from '../test-support/recorded-tensors.ts';
+import { attentionFrame, cachedAttention } from './cached-attention.ts';
+
+const HEAD_WIDTH = 4;
+
+test.each([
+  { length: 1, context: 5, heads: 2, headsPerKey: 1, position: 'rope' as const },
+  { length: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope_concat' as const },
+  { length: 2, context: 6, heads: 2, headsPerKey: 1, position: 'rope' as const },
+  { length: 2, context: 5, heads: 2, headsPerKey: 2, position: 'none' as const },
+  { length: 4, context: 7, heads: 2, headsPerKey: 1, position: 'rope' as const },
+])('attends to what the reference sees, long past the ring: %o', async (shape) => {
+  const { length, context, heads, headsPerKey, position } = shape;
+  const keyHeads = heads / headsPerKey;
+  const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
+  const config: TransformerConfig = {
+    dimension: heads * HEAD_WIDTH,
+    heads,
+    headsPerKey,
+    layers: 1,
+    hidden: 1,
+    norm: 'layer_norm',
+    gating: 'none',
+    position,
+    maxPeriod: 100,
+    context,
+    layerScale: false,
+  };
+  const graph = new GraphBuilder('attention', 1);
+  const projection = graph.input('projection', 'float32', [length, width]);
+  const frames = graph.input('frames', 'int64', []);
+  const frame = attentionFrame(graph, config, frames, length);
+  // The batch of one is the first size of the input; the layer takes rows of all positions.
+  const rows = graph.op('Squeeze', [projection, graph.integers([0])]);
+  const attended = cachedAttention(graph, config, frame, rows);
+  const output = graph.op('Unsqueeze', [attended, graph.integers([0])]);
+  graph.output('y', output, 'float32', [length, config.dimension]);
+  const session = await GraphSession.compose(graph, '.');
+
+  const random = uniform(11);
+  const written: { keys: number[][]; values: number[][] }[] = [];
+  for (let step = 0; step < 12; step += 1) {
+    const input = randomFloats(random, length * width);
+    const head = (row: number, index: number): number[] => [
+      ...input.subarray(row * width + index * HEAD_WIDTH, row * width + (index + 1) * HEAD_WIDTH),
+    ];
+    const first = step * length;
+    for (let row = 0; row < length; row += 1) {
+      written.push({
+        keys: range(keyHeads).map((key) => turned(config, head(row, heads + key), first + row)),
+        values: range(keyHeads).map((key) => head(row, heads + keyHeads + key)),
+      });
+    }
+    const expected = range(length).flatMap((row) =>
+      range(heads).flatMap((index) => {
+        const at = first + row;
+        const query = turned(config, head(row, index), at);
+        // Written before reading: what the newest key of this frame displaced is gone for all.
+        const oldest = Math.max(0, first + length - context, at - context + 1);
+        const visible = written.slice(oldest, at + 1);
+        const key = Math.floor(index / headsPerKey);
+        const scores = visible.map(({ keys }) => dot(query, keys[key]!) / Math.sqrt(HEAD_WIDTH));
+        const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        return range(HEAD_WIDTH).map((i) =>
+          visible.reduce((sum, { values }, j) => sum + (weights[j]! / total) * values[key]![i]!, 0),
+        );
+      }),
+    );
+    const { y } = await session.step({ projection: input, frames: [step] });
+    expect(largestDifference(Array.from(y!, Number), expected), `step ${step}`).toBeLessThan(1e-5);
+  }
+  await session.close();
+});
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+function dot(a: number[], b: number[]): number {
+  return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+}
+
+/** Rotates pairs of a head by its position: neighbours, or halves. */
+function turned(config: TransformerConfig, head: number[], position: number): number[] {
+  if (config.position === 'none') return head;
+  const result = [...head];
+  const half = HEAD_WIDTH / 2;
+  for (let pair = 0; pair < half; pair += 1) {
+    const [real, imaginary] =
+      config.position === 'rope' ? [2 * pair, 2 * pair + 1] : [pair, pair + half];
+    const angle = position * config.maxPeriod ** ((-2 * pair) / HEAD_WIDTH);
+    result[real] = head[real]! * Math.cos(angle) - head[imaginary]! * Math.sin(angle);
+    result[imaginary] = head[real]! * Math.sin(angle) + head[imaginary]! * Math.cos(angle);
+  }
+  return result;
+}
