@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { build } from 'vite';
 
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
 
@@ -33,6 +32,8 @@ export async function buildWebPage(options: { outputDirectory: string }): Promis
   const old = `${directory}.${process.pid}.old`;
   await mkdir(path.dirname(directory), { recursive: true });
   try {
+    // Loaded only when there is something to build: it takes longer than all the rest of a start.
+    const { build } = await import('vite');
     await build({
       configFile: path.join(REPOSITORY, 'agent/web/vite.config.ts'),
       logLevel: 'warn',

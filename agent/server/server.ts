@@ -11,6 +11,7 @@
  *
  * Failures are JSON: `{error, message, field?}`.
  */
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import staticFiles from '@fastify/static';
 import fastify, {
@@ -25,6 +26,7 @@ import { LinkStore, type JoinLink } from './link-store.ts';
 import { callerOf, RateLimiter, type RateLimit } from './rate-limiter.ts';
 import { parseLinkRequest, parseTokenRequest, type TokenRequest } from './requests.ts';
 import { createRoomDirectory, type LiveKitAccess, type RoomDirectory } from './room-directory.ts';
+import { RoomTurns } from './room-turns.ts';
 import { createSecurityHeaders } from './security-headers.ts';
 
 /** What this server wants to know of the engine; its health report says it. */
@@ -65,8 +67,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
   const links = new LinkStore(MAX_LINKS, clock);
   const limiter = new RateLimiter(options.rateLimit ?? DEFAULT_RATE_LIMIT, clock);
   const headers = createSecurityHeaders(options.livekit.url);
-  /** One at a time per room, so that two who enter together do not bring two agents. */
-  const dispatching = new Map<string, Promise<void>>();
+  /** Two who enter together must not bring two agents. */
+  const turns = new RoomTurns();
 
   const app = fastify({
     loggerInstance: options.logger,
@@ -114,7 +116,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
       });
     }
     const room = link?.room ?? wanted.room_name ?? createRoomName();
-    const identity = await admit(room, wanted, link);
+    const identity = await turns.take(room, () => admit(room, wanted, link));
     const name = wanted.participant_name ?? link?.displayName;
     const token = await createJoinToken({
       apiKey: options.livekit.apiKey,
@@ -229,11 +231,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
     maxAge: '365d',
   });
   for (const route of ['/', '/j/:id']) {
-    app.get(route, async (_request, reply) =>
-      reply
-        .header('cache-control', 'no-cache')
-        .sendFile('index.html', options.pageDirectory, { cacheControl: false }),
-    );
+    app.get(route, async (_request, reply) => {
+      const page = await readPage(options.pageDirectory);
+      return reply.type('text/html; charset=utf-8').header('cache-control', 'no-cache').send(page);
+    });
   }
 
   /** Refuses a caller who asks too often. */
@@ -291,20 +292,10 @@ export function createServer(options: ServerOptions): FastifyInstance {
       }
     }
     if (state !== null && !state.hasAgent) {
-      await dispatchOnce(room, agentMetadataOf(wanted) ?? '');
+      // The token's own dispatch works only if the join creates the room.
+      await rooms.dispatchAgent(room, agentMetadataOf(wanted) ?? '');
     }
     return wanted.participant_identity ?? createIdentity();
-  }
-
-  /** The token's own dispatch works only if the join creates the room; this one does it otherwise. */
-  function dispatchOnce(room: string, metadata: string): Promise<void> {
-    const running = dispatching.get(room);
-    if (running !== undefined) {
-      return running;
-    }
-    const dispatch = rooms.dispatchAgent(room, metadata).finally(() => dispatching.delete(room));
-    dispatching.set(room, dispatch);
-    return dispatch;
   }
 
   /** Undefined: nobody gave us an engine to ask. Null: it does not answer. */
@@ -330,6 +321,17 @@ export function createServer(options: ServerOptions): FastifyInstance {
   }
 
   return app;
+}
+
+/** Read at every request: the page may be built, or built anew, while the server runs. */
+async function readPage(directory: string): Promise<string> {
+  try {
+    return await readFile(path.join(directory, 'index.html'), 'utf8');
+  } catch (error) {
+    throw new ApiError(503, 'page_not_built', 'The page is not built yet: run npm run build.', {
+      cause: error,
+    });
+  }
 }
 
 function availabilityOf(

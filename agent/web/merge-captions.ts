@@ -15,7 +15,7 @@ export interface Caption {
 /** Captions that stay on the page; older ones have been read. */
 const MAX_CAPTIONS = 40;
 
-/** Keeps the order of first appearance, the latest text of each segment, and joins short turns. */
+/** Keeps the order of first appearance and the latest text of each segment. */
 export function mergeCaptions(streams: readonly CaptionStream[]): Caption[] {
   const bySegment = new Map<string, Caption>();
   for (const { id, speaker, text } of streams) {
