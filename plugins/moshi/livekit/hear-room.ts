@@ -22,15 +22,19 @@ type HeardTrack = { sid: string; stop: () => void };
 /**
  * Lets a session hear a room: the microphone of one human at a time, the first one's.
  *
+ * Begins when somebody hears the agent: what the model said before that would be played to the
+ * first listener seconds too late. Agents and shared screens are not listened to. When the track
+ * ends, the next microphone of a human is heard, the same person's after a rejoin included; between
+ * the two the session hears silence.
+ *
  * Takes the place of the framework's input path, which keeps all audio for ever if there is neither
- * VAD nor STT. Agents and shared screens are not listened to. When the track ends, the next
- * microphone of a human is heard, the same person's after a rejoin included; between the two the
- * session hears silence.
+ * VAD nor STT. Needs a room that auto-subscribes to everything.
  *
  * @returns a function that stops listening.
  */
 export function hearRoom(room: Room, session: llm.DuplexSession): () => void {
   let heard: HeardTrack | null = null;
+  let hasListener = false;
 
   const hearTrack = (track: RemoteAudioTrack, sid: string): void => {
     const reader = new AudioStream(track, {
@@ -67,7 +71,7 @@ export function hearRoom(room: Room, session: llm.DuplexSession): () => void {
       participant.kind !== ParticipantKind.AGENT && participant.kind !== ParticipantKind.EGRESS;
     const isMicrophone =
       track instanceof RemoteAudioTrack && source === TrackSource.SOURCE_MICROPHONE;
-    if (heard === null && sid !== undefined && isHuman && isMicrophone) {
+    if (hasListener && heard === null && sid !== undefined && isHuman && isMicrophone) {
       hearTrack(track, sid);
     }
   };
@@ -93,10 +97,20 @@ export function hearRoom(room: Room, session: llm.DuplexSession): () => void {
     }
   };
 
+  const onListener = (): void => {
+    hasListener = true;
+    considerAll();
+  };
+
   room.on(RoomEvent.TrackSubscribed, onSubscribed);
   room.on(RoomEvent.TrackUnsubscribed, onUnsubscribed);
-  considerAll();
+  room.on(RoomEvent.LocalTrackSubscribed, onListener);
+  for (const publication of room.localParticipant?.trackPublications.values() ?? []) {
+    void publication.waitForSubscription().then(onListener);
+  }
   return () => {
+    hasListener = false;
+    room.off(RoomEvent.LocalTrackSubscribed, onListener);
     room.off(RoomEvent.TrackSubscribed, onSubscribed);
     room.off(RoomEvent.TrackUnsubscribed, onUnsubscribed);
     if (heard !== null) {
