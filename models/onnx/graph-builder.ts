@@ -182,10 +182,11 @@ export class GraphBuilder {
       })),
       ...copies,
     ];
+    const used = new Set(nodes.flatMap((node) => node.inputs));
     const bytes = encodeModel({
       name: this.#name,
       nodes,
-      initializers: [...this.#initializers.values()],
+      initializers: [...this.#initializers.values()].filter(({ name }) => used.has(name)),
       inputs,
       outputs: outputs.map(({ description }) => description),
     });

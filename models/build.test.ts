@@ -1,0 +1,130 @@
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { buildModel, CheckpointError, resolveModel, type BuildOptions } from './build.ts';
+import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'moshi-build-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const DEMO = join(import.meta.dirname, 'demo');
+
+function options(name: string, changes: Partial<BuildOptions> = {}): BuildOptions {
+  return {
+    checkpoint: 'demo',
+    outputDirectory: join(directory, name),
+    batches: [1],
+    kinds: ['frame'],
+    ...changes,
+  };
+}
+
+function demoCopy(name: string): string {
+  const folder = join(directory, name);
+  cpSync(DEMO, folder, { recursive: true });
+  return folder;
+}
+
+test('describes the demo: graphs, states, sampling and vocabulary', async () => {
+  const { directory: built, manifest } = await buildModel(options('described'));
+  expect(manifest).toMatchObject({
+    name: 'demo',
+    isDemo: true,
+    generatedCodebooks: 8,
+    heardCodebooks: 8,
+    maxDelay: 1,
+    paddingToken: 3,
+    sampling: { textTemperature: 0.3, audioTemperature: 0.5, textTopK: 10, audioTopK: 20 },
+    noise: { textWidth: 250, audioWidth: 250 },
+  });
+  expect(manifest.graphs.map(({ kind, batch }) => [kind, batch])).toEqual([['frame', 1]]);
+  const pieces = JSON.parse(
+    readFileSync(join(built, manifest.vocabularyFile), 'utf8'),
+  ) as unknown[];
+  expect(pieces.length).toBeGreaterThanOrEqual(manifest.textCard);
+});
+
+test('reuses what an earlier call built from the same files and options', async () => {
+  const first = await buildModel(options('reused'));
+  const made = statSync(join(first.directory, 'manifest.json')).mtimeMs;
+  const second = await buildModel(options('reused'));
+  expect(second).toEqual(first);
+  expect(statSync(join(second.directory, 'manifest.json')).mtimeMs).toBe(made);
+  const others = await buildModel(options('reused', { batches: [1, 2] }));
+  expect(others.directory).not.toBe(first.directory);
+});
+
+test('builds anew when a file of the checkpoint changes or the build lost a file', async () => {
+  const checkpoint = demoCopy('changing');
+  const first = await buildModel(options('rebuilt', { checkpoint }));
+  utimesSync(join(checkpoint, 'mimi.safetensors'), 1, 1);
+  const second = await buildModel(options('rebuilt', { checkpoint }));
+  expect(second.directory).not.toBe(first.directory);
+  rmSync(join(second.directory, 'frame-1.onnx'));
+  const third = await buildModel(options('rebuilt', { checkpoint }));
+  expect(readdirSync(third.directory)).toContain('frame-1.onnx');
+});
+
+test('lets several builders work at once and leaves no drafts behind', async () => {
+  const all = await Promise.all(
+    Array.from({ length: 4 }, () => buildModel(options('together', { batches: [1, 2] }))),
+  );
+  expect(new Set(all.map(({ directory: built }) => built)).size).toBe(1);
+  expect(readdirSync(join(directory, 'together'))).toHaveLength(1);
+});
+
+test('leaves nothing behind when the checkpoint is unusable', async () => {
+  const checkpoint = demoCopy('damaged');
+  truncateSync(join(checkpoint, 'model.safetensors'), 1_000_000);
+  const attempt = buildModel(options('failed', { checkpoint }));
+  await expect(attempt).rejects.toThrow(/model\.safetensors: truncated/);
+  await expect(attempt).rejects.toBeInstanceOf(CheckpointError);
+  const config = JSON.parse(readFileSync(join(DEMO, 'config.json'), 'utf8')) as object;
+  const wider = demoCopy('wider');
+  writeFileSync(join(wider, 'config.json'), JSON.stringify({ ...config, dim: 256 }));
+  await expect(buildModel(options('failed', { checkpoint: wider }))).rejects.toThrow(
+    /tensor emb\.0\.weight has shape \[257, 192\], the configuration asks for \[257, 256\]/,
+  );
+  expect(readdirSync(join(directory, 'failed'))).toEqual([]);
+});
+
+test('runs weights that a cache keeps behind links, in different folders', async () => {
+  const checkpoint = demoCopy('linked');
+  for (const name of ['model.safetensors', 'mimi.safetensors']) {
+    const blobs = join(directory, 'blobs', name === 'mimi.safetensors' ? 'one' : 'two');
+    mkdirSync(blobs, { recursive: true });
+    const blob = join(blobs, 'same-name');
+    cpSync(join(checkpoint, name), blob);
+    rmSync(join(checkpoint, name));
+    symlinkSync(blob, join(checkpoint, name));
+  }
+  const built = await buildModel(options('linked-output', { checkpoint }));
+  const session = await GraphSession.open(built, 'frame', 1);
+  const { text_token: token } = await session.step(
+    greedyFeed(session.graph, 0, new Float32Array(1920)),
+  );
+  expect(token).toHaveLength(1);
+  await session.close();
+});
+
+test('knows the demo by its name and folders by their path', () => {
+  expect(resolveModel('demo')).toEqual({ directory: DEMO, name: 'demo', isDemo: true });
+  expect(resolveModel(DEMO)).toMatchObject({ isDemo: true });
+  const fixture = join(import.meta.dirname, 'fixtures/tiny-moshi');
+  expect(resolveModel(fixture)).toEqual({ directory: fixture, name: 'tiny-moshi', isDemo: false });
+  expect(() => resolveModel('moshi-9000')).toThrow(
+    /There is no model "moshi-9000"\. Use "demo", or the path of a folder/,
+  );
+});

@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parseLanguageModelConfig, type LanguageModelConfig } from './language-model-config.ts';
+
+const DEMO = JSON.parse(
+  readFileSync(join(import.meta.dirname, '../demo/config.json'), 'utf8'),
+) as Record<string, unknown>;
+
+function parse(changes: Record<string, unknown>): LanguageModelConfig {
+  return parseLanguageModelConfig({ ...DEMO, ...changes }, '/somewhere/config.json');
+}
+
+test('derives the widths and the weight sets of the demo', () => {
+  const config = parse({});
+  expect(config.temporal).toMatchObject({ dimension: 192, hidden: 528, context: 75, heads: 4 });
+  expect(config.depth.transformer).toMatchObject({ dimension: 64, hidden: 176, context: 8 });
+  expect(config.depth).toMatchObject({ weightSets: 8, schedule: [0, 1, 2, 3, 4, 5, 6, 7] });
+  expect(config.maxDelay).toBe(1);
+});
+
+describe('refuses', () => {
+  test.each([
+    [{ delays: [0, 1, 1, 1, 1] }, 'config.json: delays must have 17 entries (1 + n_q), found 5'],
+    [{ num_heads: 5 }, 'config.json: num_heads must divide the width 192, found 5'],
+    [{ kv_repeat: 3 }, 'config.json: num_heads must be a multiple of kv_repeat 3, found 4'],
+    [{ context: null }, 'config.json: context is wrong: must be given'],
+    [{ dim: -1 }, 'config.json: dim is wrong'],
+    [{ card: 'many' }, 'config.json: card is wrong'],
+    [{ norm: 'batch_norm' }, 'config.json: norm is wrong'],
+    [{ dep_q: 17 }, 'config.json: dep_q must not exceed n_q 16, found 17'],
+    [
+      { depformer_weights_per_step_schedule: [0, 1] },
+      'config.json: depformer_weights_per_step_schedule must have 8 entries (dep_q), found 2',
+    ],
+    [{ quantize: true }, 'config.json: quantize (8-bit weights of the PyTorch reference) is not'],
+    [
+      { cross_attention: true },
+      'config.json: cross_attention (cross-attention) is not implemented',
+    ],
+    [{ conditioners: { a: { type: 'lut' } } }, 'config.json: conditioners (conditioning) is not'],
+    [{ lora_name: 'x.safetensors' }, 'config.json: lora_name (low-rank adapters) is not'],
+    [{ model_type: 'tts' }, '"tts" is another kind of model'],
+    [{ lm_gen_config: { cfg_coef: 3 } }, 'lm_gen_config.cfg_coef is wrong: other than 1'],
+    [{ wings: 2 }, 'config.json: has settings that are not implemented: wings'],
+  ])('%o', (changes, message) => {
+    expect(() => parse(changes)).toThrow(message);
+  });
+});
+
+test('reports all problems at once', () => {
+  expect(() => parse({ dim: -1, card: 'many' })).toThrow(
+    /dim is wrong[^]*card is wrong|card[^]*dim/,
+  );
+});
