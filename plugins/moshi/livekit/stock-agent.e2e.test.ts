@@ -16,13 +16,13 @@ import {
   TrackSource,
 } from '@livekit/rtc-node';
 import { AccessToken, RoomAgentDispatch, RoomConfiguration } from 'livekit-server-sdk';
-import { afterAll, beforeAll, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { StubEngine } from '../client/engine-stub.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 
 /**
  * The example of the README, as it stands, as a worker on a real livekit-server with a caller in
- * the room. The engine is a stub: it says "Hello world." from step 25 on.
+ * the room. The engine is a stub that says "Hello world." every 4.8 s.
  */
 const EXAMPLE = fileURLToPath(new URL('stock-agent.example.ts', import.meta.url));
 const ENGINE_PORT = 8998;
@@ -73,9 +73,9 @@ beforeAll(async () => {
   const sound = new Float32Array(FRAME_SAMPLES).map((_, index) => 0.3 * Math.sin(index * 0.1));
   engine = await StubEngine.start(ENGINE_PORT, {
     frame: (step) => ({
-      ...(step === 25 && { text: ' Hello', textToken: 100 }),
-      ...(step === 28 && { text: ' world.', textToken: 101 }),
-      ...(step >= 27 && step < 40 && { pcm: sound }),
+      ...(step % 60 === 25 && { text: ' Hello', textToken: 100 }),
+      ...(step % 60 === 28 && { text: ' world.', textToken: 101 }),
+      ...(step % 60 >= 27 && step % 60 < 40 && { pcm: sound }),
     }),
   });
   const file = join(mkdtempSync(join(tmpdir(), 'moshi-')), 'livekit.yaml');
@@ -127,62 +127,96 @@ async function joinAsCaller(room: Room, name: string): Promise<void> {
   await room.connect(URL_OF_SERVER, await token.toJwt(), { autoSubscribe: true, dynacast: false });
 }
 
-test.runIf(hasServer)(
-  'the example of the README talks with a caller in a room',
-  async () => {
-    const room = new Room();
-    let loudFrames = 0;
-    const words: string[] = [];
-    room.on(RoomEvent.TrackSubscribed, (track) => {
-      if (track instanceof RemoteAudioTrack) {
-        void (async () => {
-          const reader = new AudioStream(track, 24_000, 1).getReader();
-          for (;;) {
-            const { value, done } = await reader.read();
-            if (done) {
-              return;
-            }
-            loudFrames += value.data.some((sample) => Math.abs(sample) > 3_000) ? 1 : 0;
-          }
-        })();
-      }
-    });
-    room.registerTextStreamHandler('lk.transcription', (stream) => {
-      void (async () => {
-        for await (const chunk of stream) {
-          words.push(chunk);
-        }
-      })();
-    });
-    await joinAsCaller(room, 'stock');
+type Caller = {
+  room: Room;
+  words: string[];
+  /** Chunks of 10 ms in which the agent's voice arrived. */
+  loudChunks: number;
+  leave(): Promise<void>;
+};
 
-    const source = new AudioSource(48_000, 1);
-    const track = LocalAudioTrack.createAudioTrack('microphone', source);
-    const options = new TrackPublishOptions({ source: TrackSource.SOURCE_MICROPHONE });
-    await room.localParticipant?.publishTrack(track, options);
-    const caller = { isTalking: true };
-    const talking = (async () => {
-      while (caller.isTalking) {
-        await source.captureFrame(new AudioFrame(new Int16Array(480).fill(100), 48_000, 1, 480));
+/** Enters the room with an open microphone and notes what there is to hear and to read. */
+async function call(roomName: string): Promise<Caller> {
+  const room = new Room();
+  const microphone = { isOpen: true };
+  let talking: Promise<void> = Promise.resolve();
+  const caller: Caller = {
+    room,
+    words: [],
+    loudChunks: 0,
+    leave: async () => {
+      microphone.isOpen = false;
+      await talking;
+      await room.disconnect();
+    },
+  };
+  const listen = async (track: RemoteAudioTrack): Promise<void> => {
+    const reader = new AudioStream(track, { sampleRate: 24_000, frameSizeMs: 10 }).getReader();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) {
+        return;
+      }
+      caller.loudChunks += value.data.some((sample) => Math.abs(sample) > 3_000) ? 1 : 0;
+    }
+  };
+  room.on(RoomEvent.TrackSubscribed, (track) => {
+    if (track instanceof RemoteAudioTrack) {
+      void listen(track);
+    }
+  });
+  room.registerTextStreamHandler('lk.transcription', (stream) => {
+    void (async () => {
+      for await (const chunk of stream) {
+        caller.words.push(chunk);
       }
     })();
+  });
+  await joinAsCaller(room, roomName);
+  const source = new AudioSource(48_000, 1);
+  const track = LocalAudioTrack.createAudioTrack('microphone', source);
+  const options = new TrackPublishOptions({ source: TrackSource.SOURCE_MICROPHONE });
+  await room.localParticipant?.publishTrack(track, options);
+  talking = (async () => {
+    while (microphone.isOpen) {
+      await source.captureFrame(new AudioFrame(new Int16Array(480).fill(100), 48_000, 1, 480));
+    }
+  })();
+  return caller;
+}
 
+async function untilHeard(caller: Caller): Promise<void> {
+  try {
+    await vi.waitUntil(() => caller.words.join('').includes(' Hello world.'), { timeout: 40_000 });
+    // 13 frames of 80 ms sound; the ends may fall into the codec's ramps.
+    await vi.waitUntil(() => caller.loudChunks > 90, { timeout: 5_000 });
+  } catch (error) {
+    throw new Error(`Words: ${JSON.stringify(caller.words)}. Worker:\n${workerOutput}`, {
+      cause: error,
+    });
+  }
+}
+
+test.runIf(hasServer)(
+  'the example of the README talks with a caller, and again when the caller comes back',
+  async () => {
+    const caller = await call('stock');
     try {
-      await vi.waitUntil(() => words.join('') === ' Hello world.', { timeout: 40_000 });
-      // 13 frames of 80 ms sound; the ends may fall into the codec's ramps.
-      await vi.waitUntil(() => loudFrames > 90, { timeout: 5_000 });
+      await untilHeard(caller);
       await vi.waitUntil(() => workerOutput.includes('assistant: Hello world.'), {
         timeout: 5_000,
       });
-    } catch (error) {
-      throw new Error(`Words: ${JSON.stringify(words)}. Worker:\n${workerOutput}`, {
-        cause: error,
-      });
     } finally {
-      caller.isTalking = false;
-      await talking;
-      await room.disconnect();
+      await caller.leave();
+    }
+    expect(engine?.sockets.size).toBe(1);
+    const again = await call('stock');
+    try {
+      await untilHeard(again);
+      expect(engine?.authorizations).toHaveLength(1);
+    } finally {
+      await again.leave();
     }
   },
-  90_000,
+  120_000,
 );
