@@ -1,0 +1,25 @@
+/** What runs in the process of one job: LiveKit's worker imports the default export. */
+import { defineAgent, log } from '@livekit/agents';
+import { loadConfig, readEnvironment } from './config.ts';
+import { Call } from './room/call.ts';
+import { HoldBacklog } from './room/hold-backlog.ts';
+
+export default defineAgent({
+  prewarm: () => {
+    // The framework tells of these on a level that nobody reads.
+    process.on('unhandledRejection', (reason) => {
+      log().error({ error: reason }, 'a promise was rejected and nobody took care of it');
+    });
+  },
+  entry: async (context) => {
+    const { engine } = loadConfig(readEnvironment());
+    const call = new Call({
+      context,
+      engineUrl: engine.url,
+      engineToken: engine.token,
+      createTrimmer: () => new HoldBacklog(),
+      logger: log(),
+    });
+    await call.join();
+  },
+});

@@ -1,0 +1,162 @@
+import {
+  AudioFrame,
+  AudioSource,
+  LocalAudioTrack,
+  TrackPublishOptions,
+  TrackSource,
+} from '@livekit/rtc-node';
+import type { LocalTrackPublication, Room } from '@livekit/rtc-node';
+import { createResampler } from '../../plugins/moshi/index.ts';
+
+const ROOM_SAMPLE_RATE = 48_000;
+const MODEL_SAMPLE_RATE = 24_000;
+/**
+ * Where LiveKit begins to push back. It costs no delay while the pace is kept; with less, a stall of
+ * the host would make frames pile up in front of the queue, where nobody can measure them.
+ */
+const QUEUE_SIZE_MS = 200;
+/** Frames that wait for LiveKit to take them; more are dropped and counted. */
+const MAX_WAITING_FRAMES = 6;
+const PCM16_FULL_SCALE = 32_767;
+
+/** Keeps the delay of an endless output from growing. */
+export type BacklogTrimmer = {
+  /**
+   * @param samples - The next samples to play, [-1, 1].
+   * @param backlogMs - What still waits in front of them, ms.
+   * @returns What to play of them.
+   */
+  trim(samples: Float32Array, backlogMs: number): Float32Array;
+  reset(): void;
+};
+
+/**
+ * The agent's voice in the room: every frame of the model, silence included, on a track of its own.
+ *
+ * A full-duplex model's breaths and soft onsets are part of its speech, so nothing is gated. What
+ * is published is never replayed late: while nobody listens, frames are dropped.
+ */
+export class AgentVoice {
+  readonly #source = new AudioSource(ROOM_SAMPLE_RATE, 1, QUEUE_SIZE_MS);
+  readonly #resampler = createResampler({
+    inputRate: MODEL_SAMPLE_RATE,
+    outputRate: ROOM_SAMPLE_RATE,
+  });
+  readonly #trimmer: BacklogTrimmer;
+  readonly #waiting: Int16Array[] = [];
+  readonly #onFailure: (error: unknown) => void;
+  #isPumping = false;
+  #isClosed = false;
+  #isHeard = false;
+  #droppedSamples = 0;
+  #unheardSamples = 0;
+
+  constructor(trimmer: BacklogTrimmer, onFailure: (error: unknown) => void) {
+    this.#trimmer = trimmer;
+    this.#onFailure = onFailure;
+  }
+
+  /** Puts the track into the room. */
+  async publish(room: Room): Promise<LocalTrackPublication> {
+    const participant = room.localParticipant;
+    if (participant === undefined) {
+      throw new Error('The room is not connected, there is nobody to publish a voice as.');
+    }
+    const options = new TrackPublishOptions();
+    options.source = TrackSource.SOURCE_MICROPHONE;
+    // Telephones wait for packets before they answer, and a breath must not be taken for silence.
+    options.dtx = false;
+    return participant.publishTrack(
+      LocalAudioTrack.createAudioTrack('moshi', this.#source),
+      options,
+    );
+  }
+
+  /** While false, what is spoken is dropped, so that nobody hears it late. */
+  set isHeard(isHeard: boolean) {
+    if (this.#isHeard && !isHeard) {
+      this.clear();
+    }
+    this.#isHeard = isHeard;
+  }
+
+  /** Speech between the model and the network, ms. */
+  get backlogMs(): number {
+    let samples = 0;
+    for (const chunk of this.#waiting) {
+      samples += chunk.length;
+    }
+    return this.#source.queuedDuration + (samples * 1_000) / ROOM_SAMPLE_RATE;
+  }
+
+  /** Left out so that the delay does not grow, ms. */
+  get droppedMs(): number {
+    return (this.#droppedSamples * 1_000) / MODEL_SAMPLE_RATE;
+  }
+
+  /** Left out because nobody was there, ms. */
+  get unheardMs(): number {
+    return (this.#unheardSamples * 1_000) / MODEL_SAMPLE_RATE;
+  }
+
+  /** Speaks samples of 24 kHz mono in [-1, 1]. */
+  play(samples: Float32Array): void {
+    if (!this.#isHeard || this.#isClosed) {
+      this.#unheardSamples += samples.length;
+      return;
+    }
+    const kept = this.#trimmer.trim(samples, this.backlogMs);
+    this.#droppedSamples += samples.length - kept.length;
+    if (this.#waiting.length >= MAX_WAITING_FRAMES) {
+      this.#droppedSamples += kept.length;
+      return;
+    }
+    if (kept.length > 0) {
+      this.#waiting.push(toPcm16(this.#resampler.push(kept)));
+      void this.#pump();
+    }
+  }
+
+  /** Drops what was not played yet. */
+  clear(): void {
+    this.#waiting.length = 0;
+    this.#resampler.reset();
+    this.#trimmer.reset();
+    this.#source.clearQueue();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#waiting.length = 0;
+    await this.#source.close();
+  }
+
+  /** LiveKit takes one frame at a time: a second call before the first is done fails. */
+  async #pump(): Promise<void> {
+    if (this.#isPumping) {
+      return;
+    }
+    this.#isPumping = true;
+    try {
+      for (let chunk = this.#waiting.shift(); chunk !== undefined; chunk = this.#waiting.shift()) {
+        await this.#source.captureFrame(new AudioFrame(chunk, ROOM_SAMPLE_RATE, 1, chunk.length));
+      }
+    } catch (error) {
+      if (!this.#isClosed) {
+        this.#onFailure(error);
+      }
+    } finally {
+      this.#isPumping = false;
+    }
+  }
+}
+
+/** LiveKit reads the whole buffer behind an array, so the result owns its own. */
+function toPcm16(samples: Float32Array): Int16Array {
+  const pcm = new Int16Array(samples.length);
+  for (let index = 0; index < samples.length; index += 1) {
+    const sample = Math.max(-1, Math.min(1, samples[index] ?? 0));
+    pcm[index] = Math.round(sample * PCM16_FULL_SCALE);
+  }
+  return pcm;
+}

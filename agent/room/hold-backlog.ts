@@ -1,0 +1,6 @@
+export class HoldBacklog {
+  trim(samples: Float32Array): Float32Array {
+    return samples;
+  }
+  reset(): void {}
+}
