@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { buildModel, CheckpointError, resolveModel, type BuildOptions } from './build.ts';
+import { writeSafetensors } from './test-support/write-safetensors.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'moshi-build-'));
@@ -98,6 +99,22 @@ test('leaves nothing behind when the checkpoint is unusable', async () => {
     /tensor emb\.0\.weight has shape \[257, 192\], the configuration asks for \[257, 256\]/,
   );
   expect(readdirSync(join(directory, 'failed'))).toEqual([]);
+});
+
+test('says which other layout a checkpoint has', async () => {
+  const checkpoint = demoCopy('foreign');
+  const path = join(checkpoint, 'model.safetensors');
+  writeSafetensors(path, { 'text_emb.scales': { shape: [1], data: [1] } });
+  const attempt = buildModel(options('foreign-output', { checkpoint }));
+  await expect(attempt).rejects.toThrow(/quantised MLX layout \(tensor text_emb\.scales\)/);
+  const config = JSON.parse(readFileSync(join(DEMO, 'config.json'), 'utf8')) as object;
+  writeFileSync(
+    join(checkpoint, 'config.json'),
+    JSON.stringify({ ...config, moshi_name: 'model.q8.gguf' }),
+  );
+  await expect(buildModel(options('foreign-output', { checkpoint }))).rejects.toThrow(
+    /moshi_name names a GGUF file \(model\.q8\.gguf\)/,
+  );
 });
 
 test('runs weights that a cache keeps behind links, in different folders', async () => {

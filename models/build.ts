@@ -130,6 +130,7 @@ function describeModel(
   const { languageModel: config } = checkpoint;
   const { generation } = config;
   const widths = drawWidths(config);
+  const greedy = generation.use_sampling === false;
   return {
     formatVersion: MANIFEST_FORMAT_VERSION,
     kind: 'moshi',
@@ -144,8 +145,8 @@ function describeModel(
     paddingToken: config.paddingToken,
     endOfPaddingToken: config.endOfPaddingToken,
     sampling: {
-      textTemperature: generation.temp_text ?? REFERENCE_SAMPLING.textTemperature,
-      audioTemperature: generation.temp ?? REFERENCE_SAMPLING.audioTemperature,
+      textTemperature: greedy ? 0 : (generation.temp_text ?? REFERENCE_SAMPLING.textTemperature),
+      audioTemperature: greedy ? 0 : (generation.temp ?? REFERENCE_SAMPLING.audioTemperature),
       textTopK: Math.min(generation.top_k_text ?? REFERENCE_SAMPLING.textTopK, widths.text),
       audioTopK: Math.min(generation.top_k ?? REFERENCE_SAMPLING.audioTopK, widths.audio),
     },

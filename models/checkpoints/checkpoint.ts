@@ -53,6 +53,7 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
         SafetensorsFile.open(modelPath, 'language-model.safetensors'),
         SafetensorsFile.open(mimiPath, 'mimi.safetensors'),
       ]);
+  checkLayout(languageModelWeights);
   const configPath = join(directory, 'config.json');
   return {
     directory,
@@ -72,6 +73,22 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   };
 }
 
+/** Other stacks publish the same models under other tensor names and types. */
+function checkLayout(weights: SafetensorsFile): void {
+  const names = weights.names();
+  const foreign = [
+    { layout: 'quantised MLX', found: names.find((name) => name.endsWith('.scales')) },
+    { layout: 'MLX', found: names.find((name) => name.startsWith('depformer.slices.')) },
+    { layout: 'Candle', found: names.find((name) => /^depformer\.\d+\./.test(name)) },
+    { layout: 'transformers', found: names.find((name) => name.startsWith('decoder.model.')) },
+  ].find(({ found }) => found !== undefined);
+  if (foreign === undefined) return;
+  throw new CheckpointError(
+    `${weights.path}: this is the ${foreign.layout} layout (tensor ${String(foreign.found)}), which is ` +
+      `not implemented; use Kyutai's PyTorch files, for example moshiko-pytorch-bf16.`,
+  );
+}
+
 async function followLinks(path: string): Promise<string> {
   return realpath(path).catch((cause: unknown) => {
     throw new CheckpointError(`Cannot find ${path}.`, { cause });
@@ -84,6 +101,12 @@ function locate(directory: string, field: string, name: string): string {
     throw new CheckpointError(
       `config.json: ${field} points to Hugging Face (${name}). ` +
         `Download it into ${directory} and write "${basename(name)}" instead.`,
+    );
+  }
+  if (name.endsWith('.gguf')) {
+    throw new CheckpointError(
+      `config.json: ${field} names a GGUF file (${name}), which is not implemented; ` +
+        `use Kyutai's PyTorch safetensors.`,
     );
   }
   return resolve(directory, name);
