@@ -452,6 +452,16 @@ describe('the page', () => {
     expect(response.headers['cache-control']).toContain('immutable');
   });
 
+  test('has assets that travel compressed', async () => {
+    await writeFile(path.join(folder, 'page', 'assets', 'index-abc.js.br'), 'compressed');
+    const response = await setUpPage().inject({
+      url: '/assets/index-abc.js',
+      headers: { 'accept-encoding': 'gzip, br' },
+    });
+    expect(response.headers['content-encoding']).toBe('br');
+    expect(response.headers['content-type']).toMatch(/javascript/);
+  });
+
   test.each([
     '/assets/../../secret.txt',
     '/assets/..%2f..%2fsecret.txt',

@@ -226,6 +226,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
     prefix: '/assets/',
     index: false,
     dotfiles: 'deny',
+    preCompressed: true,
     // File names carry a digest of their content.
     immutable: true,
     maxAge: '365d',

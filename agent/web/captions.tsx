@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useRef } from 'react';
 import { useTranscriptions } from '@livekit/components-react';
-import { mergeCaptions, type Caption } from './merge-captions.ts';
+import { mergeCaptions, speakerOf, type Caption, type Speaker } from './merge-captions.ts';
 
 interface CaptionsProps {
   localIdentity: string;
@@ -15,7 +15,7 @@ export function Captions({ localIdentity, isAgentPresent }: CaptionsProps) {
       mergeCaptions(
         streams.map(({ text, participantInfo, streamInfo }) => ({
           id: streamInfo.attributes?.['lk.segment_id'] ?? streamInfo.id,
-          speaker: participantInfo.identity === localIdentity ? 'user' : 'agent',
+          speaker: speakerOf(participantInfo.identity, localIdentity),
           text,
         })),
       ),
@@ -43,10 +43,12 @@ export function Captions({ localIdentity, isAgentPresent }: CaptionsProps) {
   );
 }
 
+const NAMES: Record<Speaker, string> = { agent: 'Moshi', user: 'You', guest: 'Guest' };
+
 function Line({ caption }: { caption: Caption }) {
   return (
     <p className={`caption ${caption.speaker}`} data-speaker={caption.speaker}>
-      <span className="speaker">{caption.speaker === 'agent' ? 'Moshi' : 'You'}</span>
+      <span className="speaker">{NAMES[caption.speaker]}</span>
       <span className="words">
         {caption.words.map((word, index) => (
           // Words only ever join at the end, so the place is a lasting name.

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { mergeCaptions } from './merge-captions.ts';
+import { mergeCaptions, speakerOf } from './merge-captions.ts';
 
 test('shows the latest text of a segment at the place of its first', () => {
   const captions = mergeCaptions([
@@ -30,4 +30,12 @@ test('shows no segment without words, and only the last forty', () => {
   const captions = mergeCaptions(streams);
   expect(captions).toHaveLength(40);
   expect(captions.at(-1)?.id).toBe('48');
+});
+
+test.each([
+  ['visitor-1', 'user'],
+  ['agent-AJ_1', 'agent'],
+  ['visitor-2', 'guest'],
+])('knows %s as %s', (identity, speaker) => {
+  expect(speakerOf(identity, 'visitor-1')).toBe(speaker);
 });

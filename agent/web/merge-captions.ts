@@ -1,14 +1,18 @@
 /** Turns transcription streams into what the page shows. Pure. */
+
+/** `user` is who looks at this page, `guest` any other person. */
+export type Speaker = 'agent' | 'user' | 'guest';
+
 export interface CaptionStream {
   /** Segment id: several streams of one segment follow each other, the last one counts. */
   id: string;
-  speaker: 'agent' | 'user';
+  speaker: Speaker;
   text: string;
 }
 
 export interface Caption {
   id: string;
-  speaker: 'agent' | 'user';
+  speaker: Speaker;
   words: string[];
 }
 
@@ -23,4 +27,12 @@ export function mergeCaptions(streams: readonly CaptionStream[]): Caption[] {
     bySegment.set(`${speaker}:${id}`, { id, speaker, words });
   }
   return [...bySegment.values()].filter(({ words }) => words.length > 0).slice(-MAX_CAPTIONS);
+}
+
+/** Who a transcription is of; the server gives identities that begin like this to agents only. */
+export function speakerOf(identity: string, localIdentity: string): Speaker {
+  if (identity === localIdentity) {
+    return 'user';
+  }
+  return identity.startsWith('agent') ? 'agent' : 'guest';
 }
