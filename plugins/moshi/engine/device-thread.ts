@@ -1,6 +1,4 @@
 /** The main thread's side of the worker thread that owns the device. */
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
@@ -127,12 +125,8 @@ export class DeviceThread implements SteppingDevice {
   }
 }
 
-/** From sources the worker needs the TypeScript loader, whatever loaded this file. */
 function startWorker(options: DeviceOptions): Worker {
   const fromSources = import.meta.url.endsWith('.ts');
-  const file = new URL(`./device-worker.${fromSources ? 'ts' : 'js'}`, import.meta.url);
-  const loader = fromSources
-    ? ['--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href]
-    : [];
-  return new Worker(file, { workerData: options, execArgv: loader, name: 'moshi-device' });
+  const file = fromSources ? './device-worker-from-sources.mjs' : './device-worker.js';
+  return new Worker(new URL(file, import.meta.url), { workerData: options, name: 'moshi-device' });
 }

@@ -1,0 +1,213 @@
+/** One client's WebSocket: its messages checked, its conversation started and ended. */
+import { randomInt, randomUUID } from 'node:crypto';
+import type { Logger } from 'pino';
+import { WebSocket, type RawData } from 'ws';
+
+import type { ModelManifest } from '../../../models/manifest.ts';
+import { decodeAudioMessage, encodeFrameMessage } from '../protocol/frame-message.ts';
+import {
+  CLOSE_CODES,
+  clientMessage,
+  PROTOCOL_VERSION,
+  type EngineErrorCode,
+  type EngineMessage,
+  type ModelInfo,
+  type StartMessage,
+} from '../protocol/messages.ts';
+import type { Conversation, ConversationListener } from './conversations.ts';
+import type { EngineMetrics } from './engine-metrics.ts';
+import type { RowOptions } from './frame-stepper.ts';
+
+const START_TIMEOUT_MS = 5_000;
+const PING_INTERVAL_MS = 10_000;
+/** About 3 s of frames: whoever is that far behind hears the past. */
+const MAX_UNREAD_BYTES = 300_000;
+/** Time for the close handshake; a client that does not read never answers it. */
+const CLOSE_GRACE_MS = 1_000;
+
+export type ClientConnectionOptions = {
+  manifest: ModelManifest;
+  model: ModelInfo;
+  metrics: EngineMetrics;
+  logger: Logger;
+  /** Null if no slot is free for this client. */
+  attach: (
+    reservationKey: string | undefined,
+    options: RowOptions,
+    listener: ConversationListener,
+  ) => Conversation | null;
+};
+
+export class ClientConnection {
+  readonly #socket: WebSocket;
+  readonly #options: ClientConnectionOptions;
+  readonly #id = randomUUID();
+  readonly #startTimeout: NodeJS.Timeout;
+  readonly #pings: NodeJS.Timeout;
+  #conversation: Conversation | null = null;
+  #ended = false;
+  #answersPings = true;
+
+  constructor(socket: WebSocket, options: ClientConnectionOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    this.#startTimeout = setTimeout(() => {
+      this.end('bad_message', `No start message within ${START_TIMEOUT_MS / 1000} s.`);
+    }, START_TIMEOUT_MS);
+    this.#pings = setInterval(() => this.#ping(), PING_INTERVAL_MS);
+    socket.on('pong', () => (this.#answersPings = true));
+    socket.on('message', (data, isBinary) => this.#onMessage(data, isBinary));
+    socket.on('close', () => this.#leave());
+    socket.on('error', (error: Error & { code?: string }) => {
+      // ws closes the socket itself, with 1009 if the message was too large.
+      const tooLarge = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+      this.#options.metrics.error(tooLarge ? 'too_large' : 'bad_message');
+      this.#options.logger.warn({ conversation: this.#id, reason: error.message }, 'socket failed');
+      this.#leave();
+    });
+  }
+
+  /** Tells the client why, closes, and frees the slot. */
+  end(code: EngineErrorCode, message: string): void {
+    if (this.#ended) {
+      return;
+    }
+    this.#leave();
+    this.#options.metrics.error(code);
+    this.#options.logger.info({ conversation: this.#id, code, reason: message }, 'client refused');
+    this.#send({ type: 'error', code, message });
+    this.#socket.close(CLOSE_CODES[code]);
+    setTimeout(() => this.#socket.terminate(), CLOSE_GRACE_MS).unref();
+  }
+
+  #leave(): void {
+    this.#ended = true;
+    clearTimeout(this.#startTimeout);
+    clearInterval(this.#pings);
+    this.#conversation?.leave();
+    this.#conversation = null;
+  }
+
+  #onMessage(data: RawData, isBinary: boolean): void {
+    if (this.#ended) {
+      return;
+    }
+    const bytes = asBytes(data);
+    try {
+      if (isBinary) {
+        this.#onAudio(bytes);
+      } else {
+        this.#onControl(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+      }
+    } catch (error) {
+      this.end('bad_message', error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #onAudio(bytes: Uint8Array): void {
+    if (this.#conversation === null) {
+      this.end('bad_message', 'Audio came before the start message.');
+      return;
+    }
+    this.#conversation.push(decodeAudioMessage(bytes));
+  }
+
+  #onControl(text: string): void {
+    const version = protocolOf(text);
+    if (version !== undefined && version !== PROTOCOL_VERSION) {
+      this.end(
+        'protocol_version',
+        `This engine speaks protocol ${PROTOCOL_VERSION}, the client ${JSON.stringify(version)}. Update the older one.`,
+      );
+      return;
+    }
+    const message = clientMessage.parse(JSON.parse(text));
+    switch (message.type) {
+      case 'start':
+        this.#start(message);
+        break;
+      case 'reset':
+        if (this.#conversation === null) {
+          this.end('bad_message', 'A reset came before the start message.');
+          return;
+        }
+        this.#conversation.reset();
+        this.#send({ type: 'reset_done' });
+    }
+  }
+
+  #start({ reservationKey, sampling, seed }: StartMessage): void {
+    if (this.#conversation !== null) {
+      this.end('bad_message', 'A second start message came in one conversation.');
+      return;
+    }
+    clearTimeout(this.#startTimeout);
+    const row: RowOptions = {
+      sampling: { ...this.#options.manifest.sampling, ...definedOnly(sampling ?? {}) },
+      seed: seed ?? randomInt(0x1_0000_0000),
+    };
+    const conversation = this.#options.attach(reservationKey, row, {
+      onFrame: (frame) => {
+        this.#socket.send(encodeFrameMessage(frame));
+        if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
+          this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
+        }
+      },
+      onFailed: (reason) => this.end('model_failed', reason),
+    });
+    if (conversation === null) {
+      this.end('full', 'All slots of this engine are taken.');
+      return;
+    }
+    this.#conversation = conversation;
+    this.#options.logger.info({ conversation: this.#id, slot: conversation.slot }, 'started');
+    this.#send({
+      type: 'ready',
+      protocol: PROTOCOL_VERSION,
+      conversationId: this.#id,
+      model: this.#options.model,
+    });
+  }
+
+  /** A peer that vanished without a word would hold its slot for ever. */
+  #ping(): void {
+    if (!this.#answersPings) {
+      this.#options.logger.warn({ conversation: this.#id }, 'client vanished');
+      this.#socket.terminate();
+      return;
+    }
+    this.#answersPings = false;
+    this.#socket.ping();
+  }
+
+  #send(message: EngineMessage): void {
+    if (this.#socket.readyState === WebSocket.OPEN) {
+      this.#socket.send(JSON.stringify(message));
+    }
+  }
+}
+
+/** The version a start message claims, before anything else of it is believed. */
+function protocolOf(text: string): unknown {
+  const message: unknown = JSON.parse(text);
+  return typeof message === 'object' &&
+    message !== null &&
+    'type' in message &&
+    message.type === 'start' &&
+    'protocol' in message
+    ? message.protocol
+    : undefined;
+}
+
+function definedOnly<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };
+}
+
+function asBytes(data: RawData): Uint8Array {
+  if (Array.isArray(data)) {
+    return Buffer.concat(data);
+  }
+  return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+}

@@ -1,0 +1,242 @@
+/**
+ * All conversations of one engine: who has which slot, whose frame steps next, what came out.
+ *
+ * Knows no sockets. Requests to the device are handled in order, so a slot can be given away while
+ * its last step is still under way; what that step gives is then nobody's and is dropped.
+ */
+import type { Logger } from 'pino';
+
+import type { ModelManifest } from '../../../models/manifest.ts';
+import type { FrameMessage } from '../protocol/frame-message.ts';
+import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import type { SteppingDevice, StepOutcome } from './device-thread.ts';
+import type { EngineMetrics } from './engine-metrics.ts';
+import type { RowOptions } from './frame-stepper.ts';
+import { FrameScheduler, type PlannedStep } from './scheduler.ts';
+import { StreamingTextDecoder, type Vocabulary } from './text-decoder.ts';
+
+/** A step that takes this long hangs: more than a hundred frames have passed. */
+const HANGING_STEP_MS = 10_000;
+const DROP_LOG_INTERVAL_MS = 5_000;
+
+/** What the owner of a conversation hears. */
+export type ConversationListener = {
+  onFrame: (frame: FrameMessage) => void;
+  /** The conversation has ended and its slot is free. */
+  onFailed: (message: string) => void;
+};
+
+/** One client's place in the engine. Ignores everything after it has left or failed. */
+export interface Conversation {
+  readonly slot: number;
+  /** Adds samples, 24 kHz mono. */
+  push(samples: Float32Array): void;
+  /** Forgets the conversation and goes on from an empty one. */
+  reset(): void;
+  leave(): void;
+}
+
+type State = {
+  readonly listener: ConversationListener;
+  readonly decoder: StreamingTextDecoder;
+  step: number;
+  droppedFrames: number;
+  /** Counts resets: a step that began before one says nothing about the conversation after it. */
+  epoch: number;
+};
+
+export type ConversationsOptions = {
+  device: SteppingDevice;
+  manifest: ModelManifest;
+  vocabulary: Vocabulary;
+  slots: number;
+  metrics: EngineMetrics;
+  logger: Logger;
+  /** Monotonic, ms. */
+  now: () => number;
+  /** The device is lost; no conversation can go on. */
+  onFailure: (reason: string) => void;
+};
+
+export class Conversations {
+  readonly #options: ConversationsOptions;
+  readonly #scheduler: FrameScheduler;
+  readonly #states: (State | null)[];
+  #stepping = false;
+  #failure: string | null = null;
+  #unloggedDrops = 0;
+  #lastDropLogMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ConversationsOptions) {
+    const { slots, device, now } = options;
+    this.#options = options;
+    this.#scheduler = new FrameScheduler({ slots, batches: device.batches, now });
+    this.#states = Array.from({ length: slots }, () => null);
+  }
+
+  get attached(): number {
+    return this.#scheduler.attached;
+  }
+
+  /** Why no conversation can go on, or null. */
+  get failure(): string | null {
+    return this.#failure;
+  }
+
+  /** Starts a conversation; null if all slots are taken. */
+  attach(options: RowOptions, listener: ConversationListener): Conversation | null {
+    const slot = this.#scheduler.attach();
+    if (slot === null) {
+      return null;
+    }
+    const state: State = {
+      listener,
+      decoder: new StreamingTextDecoder(this.#options.vocabulary),
+      step: 0,
+      droppedFrames: 0,
+      epoch: 0,
+    };
+    this.#states[slot] = state;
+    this.#options.device.attach(slot, options);
+    const whileAttached = (act: () => void): void => {
+      if (this.#states[slot] === state) {
+        act();
+      }
+    };
+    return {
+      slot,
+      push: (samples) => whileAttached(() => this.#push(slot, state, samples)),
+      reset: () => whileAttached(() => this.#reset(slot, state)),
+      leave: () => whileAttached(() => this.#free(slot)),
+    };
+  }
+
+  #push(slot: number, state: State, samples: Float32Array): void {
+    const dropped = this.#scheduler.push(slot, samples);
+    if (dropped > 0) {
+      state.droppedFrames += dropped;
+      this.#options.metrics.dropped(dropped);
+      this.#logDrops(dropped);
+    }
+    this.#stepIfIdle();
+  }
+
+  #reset(slot: number, state: State): void {
+    this.#scheduler.reset(slot);
+    this.#options.device.reset(slot);
+    state.decoder.reset();
+    state.step = 0;
+    state.epoch += 1;
+  }
+
+  #free(slot: number): void {
+    this.#scheduler.leave(slot);
+    this.#states[slot] = null;
+  }
+
+  #stepIfIdle(): void {
+    if (this.#stepping || this.#failure !== null) {
+      return;
+    }
+    const { device } = this.#options;
+    const plan = this.#scheduler.next(device.tensors.pcm, device.tensors.execMask);
+    if (plan === null) {
+      return;
+    }
+    this.#stepping = true;
+    const epochs = plan.rows.map(({ slot }) => {
+      const state = this.#states[slot] ?? null;
+      return { state, epoch: state?.epoch ?? 0 };
+    });
+    const watchdog = setTimeout(() => {
+      this.#fail(`A step of the model has not ended within ${HANGING_STEP_MS / 1000} s.`);
+    }, HANGING_STEP_MS);
+    device
+      .step(plan.batch)
+      .then((outcome) => this.#onStepped(plan, epochs, outcome))
+      .catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)))
+      .finally(() => {
+        clearTimeout(watchdog);
+        this.#stepping = false;
+        this.#stepIfIdle();
+      });
+  }
+
+  #onStepped(
+    plan: PlannedStep,
+    epochs: { state: State | null; epoch: number }[],
+    outcome: StepOutcome,
+  ): void {
+    if (outcome.ok) {
+      this.#options.metrics.step(outcome.stepMs, plan.rows.length);
+    }
+    for (const [index, { slot, queuedMs }] of plan.rows.entries()) {
+      const state = this.#states[slot] ?? null;
+      const before = epochs[index];
+      if (state === null || state !== before?.state || state.epoch !== before.epoch) {
+        continue;
+      }
+      if (!outcome.ok) {
+        this.#endRow(slot, state, `The model failed in a step: ${outcome.message}`);
+      } else if (outcome.failedSlots.includes(slot)) {
+        this.#endRow(slot, state, 'The model computed something that is no sound.');
+      } else {
+        this.#options.metrics.queued(queuedMs);
+        state.listener.onFrame(this.#frame(slot, state, queuedMs, outcome.stepMs));
+      }
+    }
+    if (!outcome.ok) {
+      this.#options.logger.error({ reason: outcome.message }, 'a step of the model failed');
+    }
+  }
+
+  #frame(slot: number, state: State, queuedMs: number, stepMs: number): FrameMessage {
+    const { device, manifest } = this.#options;
+    const textToken = Number(device.tensors.textToken[slot]);
+    const step = state.step;
+    state.step += 1;
+    return {
+      step,
+      textToken,
+      text: state.decoder.push(textToken),
+      hasAudio: step >= manifest.maxDelay,
+      stepMs,
+      queuedMs,
+      droppedFrames: state.droppedFrames,
+      pcm: device.tensors.pcmOut.slice(slot * FRAME_SAMPLES, (slot + 1) * FRAME_SAMPLES),
+    };
+  }
+
+  #endRow(slot: number, state: State, message: string): void {
+    this.#free(slot);
+    state.listener.onFailed(message);
+  }
+
+  /** Ends everything: the device does not come back. */
+  #fail(reason: string): void {
+    if (this.#failure !== null) {
+      return;
+    }
+    this.#failure = reason;
+    this.#options.logger.fatal({ reason }, 'the engine has lost its device');
+    for (const [slot, state] of this.#states.entries()) {
+      if (state !== null) {
+        this.#endRow(slot, state, reason);
+      }
+    }
+    this.#options.onFailure(reason);
+  }
+
+  #logDrops(dropped: number): void {
+    this.#unloggedDrops += dropped;
+    const now = this.#options.now();
+    if (now - this.#lastDropLogMs >= DROP_LOG_INTERVAL_MS) {
+      this.#options.logger.warn(
+        { frames: this.#unloggedDrops },
+        'dropped input frames: the device is too slow or a client sends faster than real time',
+      );
+      this.#lastDropLogMs = now;
+      this.#unloggedDrops = 0;
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/** What the engine counts, for `/metrics` (Prometheus) and `/health`. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+import type { EngineErrorCode, HealthReport } from '../protocol/messages.ts';
+
+/** Steps that the percentiles of `/health` look back on: 41 s of one conversation. */
+const RECENT_STEPS = 512;
+
+/** A frame lasts this long, so a step that takes longer falls behind. */
+const DEADLINE_MS = 80;
+
+export class EngineMetrics {
+  readonly registry = new Registry();
+  readonly #steps: Counter;
+  readonly #rowSteps: Counter;
+  readonly #late: Counter;
+  readonly #dropped: Counter;
+  readonly #errors: Counter;
+  readonly #stepSeconds: Histogram;
+  readonly #queuedSeconds: Histogram;
+  readonly #recentMs = new Float64Array(RECENT_STEPS);
+  #stepsTotal = 0;
+  #droppedTotal = 0;
+
+  constructor(slots: { total: number; used: () => number }) {
+    const registers = [this.registry];
+    const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
+    new Gauge({ name: 'moshi_slots', help: 'Conversations at once.', registers }).set(slots.total);
+    new Gauge({
+      name: 'moshi_slots_used',
+      help: 'Conversations and live reservations.',
+      registers,
+      collect() {
+        this.set(slots.used());
+      },
+    });
+    this.#steps = counter('moshi_steps_total', 'Runs of a frame graph.');
+    this.#rowSteps = counter('moshi_frames_total', 'Frames of 80 ms computed, all conversations.');
+    this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
+    this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
+    this.#errors = new Counter({
+      name: 'moshi_errors_total',
+      help: 'Conversations that ended with an error.',
+      labelNames: ['code'],
+      registers,
+    });
+    const buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.24, 0.5, 1];
+    this.#stepSeconds = new Histogram({
+      name: 'moshi_step_seconds',
+      help: 'Time of a step on the device.',
+      buckets,
+      registers,
+    });
+    this.#queuedSeconds = new Histogram({
+      name: 'moshi_queued_seconds',
+      help: 'Time a frame of input waited for its step.',
+      buckets,
+      registers,
+    });
+  }
+
+  step(stepMs: number, frames: number): void {
+    this.#recentMs[this.#stepsTotal % RECENT_STEPS] = stepMs;
+    this.#stepsTotal += 1;
+    this.#steps.inc();
+    this.#rowSteps.inc(frames);
+    this.#stepSeconds.observe(stepMs / 1000);
+    if (stepMs > DEADLINE_MS) {
+      this.#late.inc();
+    }
+  }
+
+  queued(queuedMs: number): void {
+    this.#queuedSeconds.observe(queuedMs / 1000);
+  }
+
+  dropped(frames: number): void {
+    this.#droppedTotal += frames;
+    this.#dropped.inc(frames);
+  }
+
+  error(code: EngineErrorCode): void {
+    this.#errors.inc({ code });
+  }
+
+  report(): Pick<HealthReport, 'stepsTotal' | 'droppedFramesTotal' | 'stepMs'> {
+    const recent = this.#recentMs.slice(0, Math.min(this.#stepsTotal, RECENT_STEPS)).sort();
+    const quantile = (fraction: number): number =>
+      recent[Math.min(recent.length - 1, Math.floor(recent.length * fraction))] ?? 0;
+    return {
+      stepsTotal: this.#stepsTotal,
+      droppedFramesTotal: this.#droppedTotal,
+      stepMs: recent.length === 0 ? null : { p50: quantile(0.5), p99: quantile(0.99) },
+    };
+  }
+}
