@@ -42,6 +42,8 @@ export interface Config {
   engine: {
     /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
     url: string;
+    /** Whether somebody chose the URL: an engine may run there already. */
+    isConfigured: boolean;
     token: string | undefined;
     /** Conversations at once. */
     slots: number;
@@ -65,7 +67,8 @@ export interface Config {
 }
 
 /** What a model can run on. */
-export const device = z.enum(['cpu'], { error: 'must be cpu' });
+const DEVICES = ['cpu', 'cuda', 'webgpu'] as const;
+export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
 export type Device = z.infer<typeof device>;
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -280,6 +283,7 @@ function nest(variables: Variables): Config {
     model: { name: variables.MOSHI_MODEL },
     engine: {
       url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
+      isConfigured: variables.MOSHI_ENGINE_URL !== undefined,
       token: variables.MOSHI_ENGINE_TOKEN,
       slots: variables.MOSHI_ENGINE_SLOTS,
       threads: variables.MOSHI_ENGINE_THREADS,

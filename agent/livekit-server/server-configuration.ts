@@ -35,7 +35,7 @@ export function writeServerConfiguration(options: ServerConfigurationOptions): s
     // Quoted as JSON, which YAML reads too: keys may hold any character.
     `keys: { ${JSON.stringify(options.apiKey)}: ${JSON.stringify(options.apiSecret)} }`,
     'room: { empty_timeout: 60, departure_timeout: 20 }',
-    'logging: { level: info, json: false }',
+    'logging: { level: warn, json: false }',
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -1,0 +1,239 @@
+/**
+ * The command line. Every command loads its own modules when it runs: `--help` is quick, and a
+ * native library that is missing for one command does not break the others.
+ */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { pino } from 'pino';
+import type { CommandContext } from './commands/command-context.ts';
+import { device, loadConfig, readEnvironment, type Device } from './config.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+function createContext(overrides: Record<string, string | undefined> = {}): CommandContext {
+  const environment = { ...readEnvironment(), ...overrides };
+  const config = loadConfig(environment);
+  return {
+    config,
+    environment,
+    logger: pino(
+      { level: config.logLevel, base: null },
+      pino.destination({ dest: process.stderr.fd, sync: true }),
+    ),
+    print: (text) => process.stdout.write(`${text}\n`),
+    remark: (text) => process.stderr.write(`${text}\n`),
+  };
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text) || Number(text) > 0xffffffff) {
+    throw new InvalidArgumentError('It must be a whole number from 0 to 4294967295.');
+  }
+  return Number(text);
+}
+
+interface InferFlags {
+  model?: string;
+  in: string;
+  out: string;
+  tokens?: string;
+  greedy?: true;
+  seed?: number;
+  device?: Device;
+}
+
+interface CodecFlags {
+  model?: string;
+  in: string;
+  codes?: string;
+  out?: string;
+  device?: Device;
+}
+
+function createProgram(): Command {
+  const program = new Command('moshi')
+    .description('Talk with Moshi-family models in LiveKit rooms, and from files.')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .addHelpText(
+      'after',
+      '\nSettings come from the environment and .env.local; the README lists them.' +
+        '\nExit status: 0 done, 1 failed (one line "error: …"), 2 wrong usage.',
+    );
+  const modelOption = (): Option =>
+    new Option(
+      '--model <model>',
+      'short name, or folder in Kyutai’s layout (default: MOSHI_MODEL)',
+    );
+  const deviceOption = (): Option =>
+    new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
+      device.options,
+    );
+
+  program
+    .command('start')
+    .description('run everything on this machine and print a join link')
+    .action(async () => {
+      const { runStart } = await import('./supervisor/start.ts');
+      await runStart(createContext());
+    });
+  program
+    .command('engine')
+    .description('run the model for many conversations')
+    .action(async () => {
+      const { runEngine } = await import('./commands/engine.ts');
+      await runEngine(createContext());
+    });
+  program
+    .command('worker')
+    .description('join rooms as the agent "moshi"')
+    .action(async () => {
+      const { runWorkerCommand } = await import('./commands/worker.ts');
+      await runWorkerCommand(createContext());
+    });
+  program
+    .command('serve')
+    .description('serve tokens, join links and the page')
+    .action(async () => {
+      const { runServe } = await import('./commands/serve.ts');
+      await runServe(createContext());
+    });
+  program
+    .command('build')
+    .description('build the page and the graphs of the model')
+    .action(async () => {
+      const { runBuild } = await import('./commands/build.ts');
+      await runBuild(createContext());
+    });
+  program
+    .command('infer')
+    .description('one conversation from a file, no room')
+    .addOption(modelOption())
+    .requiredOption('--in <wav>', 'what the user says: any WAV, channels are mixed')
+    .requiredOption('--out <wav>', 'what the model says, 24 kHz')
+    .option('--tokens <json>', 'write text ids, audio codes and the transcript')
+    .option('--greedy', 'take the likeliest token instead of sampling')
+    .option('--seed <number>', 'make sampling reproducible', wholeNumber)
+    .addOption(deviceOption())
+    .action(async (flags: InferFlags) => {
+      const { runInfer } = await import('./commands/infer.ts');
+      await runInfer(createContext(overrides(flags)), {
+        input: flags.in,
+        output: flags.out,
+        tokens: flags.tokens,
+        greedy: flags.greedy === true,
+        seed: flags.seed,
+      });
+    });
+  program
+    .command('codec')
+    .description('the codec alone: encode a file, and decode it again')
+    .addOption(modelOption())
+    .requiredOption('--in <wav>', 'any WAV, channels are mixed')
+    .option('--codes <json>', 'write the codes')
+    .option('--out <wav>', 'write the decoded codes, 24 kHz')
+    .addOption(deviceOption())
+    .action(async (flags: CodecFlags) => {
+      const { runCodec } = await import('./commands/codec.ts');
+      await runCodec(createContext(overrides(flags)), {
+        input: flags.in,
+        codes: flags.codes,
+        output: flags.out,
+      });
+    });
+
+  const models = program.command('models').description('list, build and inspect models');
+  models
+    .command('list')
+    .description('models with a short name')
+    .option('--json', 'for programs')
+    .action(async (flags: { json?: true }) => {
+      const { listModels } = await import('./commands/models.ts');
+      await listModels(createContext(), { json: flags.json === true });
+    });
+  models
+    .command('build')
+    .description('write the graphs of a model into the cache')
+    .argument('[model]', 'short name, or folder (default: MOSHI_MODEL)')
+    .option('--json', 'for programs')
+    .action(async (model: string | undefined, flags: { json?: true }) => {
+      const { buildModelCommand } = await import('./commands/models.ts');
+      await buildModelCommand(createContext(overrides({ model })), { json: flags.json === true });
+    });
+  models
+    .command('inspect')
+    .description('what a model consists of')
+    .argument('[model]', 'short name, or folder (default: MOSHI_MODEL)')
+    .option('--json', 'for programs')
+    .action(async (model: string | undefined, flags: { json?: true }) => {
+      const { inspectModel } = await import('./commands/models.ts');
+      await inspectModel(createContext(overrides({ model })), { json: flags.json === true });
+    });
+
+  program
+    .command('doctor')
+    .description('check what this machine can do, and say what to fix')
+    .option('--json', 'for programs')
+    .action(async (flags: { json?: true }) => {
+      const { runDoctor } = await import('./commands/doctor.ts');
+      await runDoctor(createContext(), { json: flags.json === true });
+    });
+
+  const bench = program.command('bench').description('reproducible measurements');
+  bench
+    .command('resampler')
+    .description('speed and quality of the resampler beside SoX’s')
+    .option('--json', 'for programs')
+    .action(async (flags: { json?: true }) => {
+      const { benchResampler } = await import('./commands/bench-resampler.ts');
+      await benchResampler({ json: flags.json === true });
+    });
+  bench
+    .command('latency')
+    .description('mouth to ear through a real room')
+    .option('--json', 'for programs')
+    .action(async (flags: { json?: true }) => {
+      const { benchLatency } = await import('./commands/bench-latency.ts');
+      await benchLatency({ json: flags.json === true });
+    });
+  return program;
+}
+
+/** Flags speak louder than the environment. */
+function overrides(flags: { model?: string | undefined; device?: Device }): Record<string, string> {
+  return {
+    ...(flags.model !== undefined && { MOSHI_MODEL: flags.model }),
+    ...(flags.device !== undefined && { MOSHI_DEVICE: flags.device }),
+  };
+}
+
+/** One line for the person at the terminal; the stack follows only where it was asked for. */
+function describeFailure(error: unknown): string {
+  if (!(error instanceof Error)) {
+    return `error: ${String(error)}`;
+  }
+  const line = `error: ${error.message.replace(/\s*\n\s*/g, ' ')}`;
+  return isDebugging() && error.stack !== undefined ? `${line}\n${error.stack}` : line;
+}
+
+function isDebugging(): boolean {
+  return ['debug', 'trace'].includes(readEnvironment()['MOSHI_LOG_LEVEL'] ?? '');
+}
+
+async function main(): Promise<void> {
+  try {
+    await createProgram().parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Commander has printed its line already; help that was asked for is no failure.
+      process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+      return;
+    }
+    process.stderr.write(`${describeFailure(error)}\n`);
+    process.exitCode = EXIT_FAILED;
+  }
+}
+
+await main();
+// Native libraries keep threads and handles; everything a command started is closed by now.
+process.exit();

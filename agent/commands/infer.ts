@@ -1,0 +1,107 @@
+/** `infer`: one conversation from a file, no room. */
+import { randomInt } from 'node:crypto';
+import { openRunner } from '../../plugins/moshi/engine/runner.ts';
+import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
+import { StreamingTextDecoder } from '../../plugins/moshi/engine/text-decoder.ts';
+import { CommandError, type CommandContext } from './command-context.ts';
+import { defaultThreads } from './default-threads.ts';
+import { buildGraphs } from './model-for-command.ts';
+import { Progress } from './progress.ts';
+import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
+import { writeWav } from './wav.ts';
+
+export interface InferOptions {
+  /** WAV of what the user says. */
+  input: string;
+  /** WAV to write what the model says to. */
+  output: string;
+  /** JSON file to write the tokens to. */
+  tokens: string | undefined;
+  greedy: boolean;
+  seed: number | undefined;
+}
+
+/** One entry per frame that the reference's `LMGen.step` returns: none for the first `max_delay`. */
+export interface InferTokens {
+  frames: number;
+  /** [frames] text ids. */
+  text: number[];
+  /** [frames, D] audio codes. */
+  audio: number[][];
+  transcript: string;
+}
+
+const GREEDY = { textTemperature: 0, audioTemperature: 0 };
+
+export async function runInfer(context: CommandContext, options: InferOptions): Promise<void> {
+  const { config } = context;
+  const frames = cutFrames(await readSpeech(options.input), 'drop');
+  if (frames.length === 0) {
+    throw new CommandError(`${options.input} is shorter than one frame of the model, 80 ms`);
+  }
+  await checkWritable(options.output);
+  if (options.tokens !== undefined) {
+    await checkWritable(options.tokens);
+  }
+  const { directory } = await buildGraphs(context, ['frame'], [1]);
+  const model = await openModelDirectory(directory);
+  const decoder = new StreamingTextDecoder(await readVocabulary(model));
+  const runner = await openRunner({
+    modelDirectory: directory,
+    device: config.engine.device,
+    threads: config.engine.threads ?? defaultThreads(),
+  });
+  try {
+    const seed = options.seed ?? randomInt(2 ** 32);
+    runner.start(0, { seed, ...(options.greedy && { sampling: GREEDY }) });
+    const tokens: InferTokens = { frames: 0, text: [], audio: [], transcript: '' };
+    const voice: Float32Array[] = [];
+    const progress = new Progress({
+      unit: 'frames',
+      total: frames.length,
+      stream: process.stderr,
+      clock: () => performance.now(),
+    });
+    for (const [index, pcm] of frames.entries()) {
+      const [result] = runner.step([{ row: 0, pcm }]);
+      const [text, ...audio] = result?.frameTokens ?? [];
+      progress.update(index + 1);
+      // The first maxDelay steps have no complete column yet.
+      if (result === undefined || text === undefined || index < model.manifest.maxDelay) {
+        continue;
+      }
+      voice.push(result.pcm);
+      tokens.text.push(text);
+      tokens.audio.push(audio);
+      tokens.transcript += decoder.push(text);
+    }
+    progress.finish();
+    tokens.frames = tokens.text.length;
+    tokens.transcript = tokens.transcript.trim();
+    await writeWav(options.output, {
+      sampleRate: model.manifest.sampleRate,
+      samples: concatenate(voice),
+    });
+    if (options.tokens !== undefined) {
+      await writeJson(options.tokens, tokens);
+    }
+    if (tokens.transcript !== '') {
+      context.print(tokens.transcript);
+    }
+    if (!options.greedy && options.seed === undefined) {
+      context.remark(`sampled with --seed ${seed}`);
+    }
+  } finally {
+    runner.dispose();
+  }
+}
+
+export function concatenate(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
+  let position = 0;
+  for (const part of parts) {
+    whole.set(part, position);
+    position += part.length;
+  }
+  return whole;
+}

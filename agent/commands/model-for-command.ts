@@ -1,0 +1,37 @@
+/** Finds the configured model and builds the graphs a command needs, if they are not there yet. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { buildModel, resolveModel } from '../../models/build.ts';
+import type { GraphDescription, ModelManifest } from '../../models/manifest.ts';
+import type { CommandContext } from './command-context.ts';
+
+export interface BuiltModel {
+  /** Folder with `manifest.json`. */
+  directory: string;
+  manifest: ModelManifest;
+}
+
+/** One graph per power of two up to the slots, and one for all of them. */
+export function batchSizes(slots: number): number[] {
+  const sizes: number[] = [];
+  for (let size = 1; size < slots; size *= 2) {
+    sizes.push(size);
+  }
+  return [...sizes, slots];
+}
+
+export function buildForEngine(context: CommandContext): Promise<BuiltModel> {
+  return buildGraphs(context, ['frame'], batchSizes(context.config.engine.slots));
+}
+
+export async function buildGraphs(
+  context: CommandContext,
+  kinds: GraphDescription['kind'][],
+  batches: number[],
+): Promise<BuiltModel> {
+  const { config } = context;
+  const outputDirectory = path.join(config.cacheDirectory, 'models');
+  await mkdir(outputDirectory, { recursive: true });
+  const { directory, name } = resolveModel(config.model.name);
+  return buildModel({ checkpoint: directory, outputDirectory, batches, kinds, name });
+}

@@ -1,0 +1,259 @@
+/** `start`: everything on one machine, under one supervisor. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
+import { CommandError, type CommandContext } from '../commands/command-context.ts';
+import { listenForSignals, type StopSignals } from '../commands/until-signal.ts';
+import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
+import { anyFreeTcpPort, isTcpPortFree } from '../livekit-server/free-port.ts';
+import { createRoomDirectory } from '../server/room-directory.ts';
+import { prepareLiveKitProcess } from './livekit-process.ts';
+import { runOnce } from './run-once.ts';
+import { SupervisedProcess, type ProcessDescription } from './supervised-process.ts';
+
+/** Large models take their time to load. */
+const ENGINE_START_TIMEOUT_MS = 600_000;
+const START_TIMEOUT_MS = 60_000;
+
+/** How often a process under npm looks whether npm is still there, milliseconds. */
+const PARENT_POLL_MS = 500;
+
+/** Runs until a signal. @throws {CommandError} with what to do when something cannot start. */
+export async function runStart(context: CommandContext): Promise<void> {
+  const signals = listenForSignals();
+  const orphaned = watchParent(context);
+  const stop = AbortSignal.any([signals.stop, orphaned]);
+  const processes: SupervisedProcess[] = [];
+  const failure = new AbortController();
+  const ended = AbortSignal.any([stop, failure.signal]);
+  try {
+    await startAll({
+      context,
+      ended,
+      startProcess: async (description) => {
+        ended.throwIfAborted();
+        const supervised = new SupervisedProcess(description, (name, line) =>
+          context.remark(`${name.padEnd(7)} | ${line}`),
+        );
+        processes.push(supervised);
+        await supervised.start((error) => failure.abort(error));
+      },
+    });
+    await new Promise<void>((resolve) => {
+      ended.addEventListener('abort', () => resolve(), { once: true });
+    });
+    if (failure.signal.aborted) {
+      throw failure.signal.reason;
+    }
+  } catch (error) {
+    // What still starts beside the part that failed must not start any more.
+    failure.abort(error);
+    if (!stop.aborted) {
+      throw error;
+    }
+  } finally {
+    await stopAll(processes, signals, context);
+  }
+}
+
+interface Startup {
+  context: CommandContext;
+  /** Aborted when there is no point in going on. */
+  ended: AbortSignal;
+  /** Resolves when the process is ready. */
+  startProcess: (description: ProcessDescription) => Promise<void>;
+}
+
+async function startAll({ context, ended, startProcess }: Startup): Promise<void> {
+  const { remark } = context;
+  await checkHttpPort(context.config);
+  await mkdir(context.config.cacheDirectory, { recursive: true });
+  const hasEngine = await findEngine(context.config);
+
+  let config = context.config;
+  const environment = (): Record<string, string | undefined> => ({
+    ...context.environment,
+    ...toEnvironment(config),
+  });
+  const description = (name: string, command: string): ProcessDescription => ({
+    name,
+    program: process.execPath,
+    arguments: () => moshiArguments(command),
+    environment,
+    isReady: () => Promise.resolve(true),
+    startTimeoutMs: START_TIMEOUT_MS,
+    stopTimeoutMs: 5_000,
+  });
+
+  const bringLiveKit = async (): Promise<void> => {
+    if (config.livekit.url !== undefined) {
+      await checkLiveKit(config);
+      return;
+    }
+    const { apiKey, apiSecret } = config.livekit;
+    const livekit = await prepareLiveKitProcess({
+      cacheDirectory: config.cacheDirectory,
+      environment: context.environment,
+      keys: apiKey === undefined || apiSecret === undefined ? undefined : { apiKey, apiSecret },
+      signal: ended,
+      report: (text) => remark(`${'start'.padEnd(7)} | ${text}`),
+    });
+    remark(`${'start'.padEnd(7)} | LiveKit from ${livekit.origin}`);
+    await startProcess(livekit.description);
+    config = { ...config, livekit: livekit.credentials };
+  };
+  const build = async (): Promise<void> => {
+    await runOnce({
+      name: 'build',
+      program: process.execPath,
+      arguments: moshiArguments('build'),
+      environment: environment(),
+      signal: ended,
+      observe: (line) => remark(`${'build'.padEnd(7)} | ${line}`),
+    });
+  };
+  await Promise.all([bringLiveKit(), build()]);
+
+  const engineHealth = () => fetchEngineHealth(config.engine.url, config.engine.token);
+  if (!hasEngine) {
+    await startProcess({
+      ...description('engine', 'engine'),
+      isReady: async () => (await engineHealth()).status === 'ok',
+      startTimeoutMs: ENGINE_START_TIMEOUT_MS,
+    });
+  }
+
+  let workerPort = config.worker.port;
+  await Promise.all([
+    startProcess({
+      ...description('worker', 'worker'),
+      environment: async () => {
+        // The port of a worker that is still leaving is taken: each one gets its own.
+        workerPort = config.worker.port === 0 ? await anyFreeTcpPort() : config.worker.port;
+        return { ...environment(), MOSHI_WORKER_PORT: `${workerPort}` };
+      },
+      isReady: async () => (await fetch(`http://127.0.0.1:${workerPort}/`)).ok,
+    }),
+    startProcess({
+      ...description('serve', 'serve'),
+      isReady: async () => (await fetch(new URL('/health', localAddress(config)))).ok,
+    }),
+  ]);
+  await announce(context, config, (await engineHealth()).model);
+}
+
+function moshiArguments(command: string): string[] {
+  return [
+    '--import',
+    import.meta.resolve('tsx'),
+    path.join(REPOSITORY_DIRECTORY, 'agent', 'cli.ts'),
+    command,
+  ];
+}
+
+async function announce(
+  context: CommandContext,
+  config: Config,
+  model: { name: string; isDemo: boolean },
+): Promise<void> {
+  const response = await fetch(new URL('/api/links', localAddress(config)), { method: 'POST' });
+  const link = (await response.json()) as { url?: string; message?: string };
+  if (link.url === undefined) {
+    throw new CommandError(`no join link: ${link.message ?? `HTTP status ${response.status}`}`);
+  }
+  context.print(`\nTalk to Moshi: ${link.url}\n`);
+  if (model.isDemo) {
+    context.print(
+      'This is the demo model: tiny, made to show the path, it knows a few answers.\n' +
+        'For a real one: MOSHI_MODEL=<folder of a checkpoint in Kyutai’s layout> npm start\n',
+    );
+  } else {
+    context.print(`Model: ${model.name}\n`);
+  }
+  context.print('Ctrl-C stops everything.\n');
+}
+
+async function checkHttpPort(config: Config): Promise<void> {
+  const { host, port } = config.server;
+  if (!(await isTcpPortFree(port, host))) {
+    throw new CommandError(
+      `port ${port} of ${host} is taken or not ours to use: stop what listens there (perhaps ` +
+        'another npm start), or set MOSHI_HTTP_PORT to a free one',
+    );
+  }
+}
+
+/** Whether a configured engine runs already, here or on another host. */
+async function findEngine(config: Config): Promise<boolean> {
+  const { url, token, isConfigured } = config.engine;
+  let problem: unknown;
+  try {
+    await fetchEngineHealth(url, token);
+    if (!isConfigured) {
+      throw new CommandError(
+        `an engine runs already at ${url}, perhaps of another npm start: stop it, or set ` +
+          'MOSHI_CACHE_DIRECTORY to another folder for this one',
+      );
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof CommandError) {
+      throw error;
+    }
+    problem = error;
+  }
+  if (!isConfigured || url.startsWith('unix:') || isLoopback(new URL(url).hostname)) {
+    return false;
+  }
+  const reason = problem instanceof Error ? problem.message : String(problem);
+  throw new CommandError(`MOSHI_ENGINE_URL is ${url}, and no engine answers there: ${reason}`);
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || host.startsWith('127.');
+}
+
+async function checkLiveKit(config: Config): Promise<void> {
+  const { url = '', apiKey = '', apiSecret = '' } = config.livekit;
+  try {
+    await createRoomDirectory({ url, apiKey, apiSecret }, Date.now).check();
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CommandError(`LIVEKIT_URL is ${url}, but: ${reason}`, { cause: error });
+  }
+}
+
+/** The HTTP server as this machine reaches it, whatever its public name. */
+function localAddress(config: Config): string {
+  const { host, port } = config.server;
+  const local = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${local.includes(':') ? `[${local}]` : local}:${port}`;
+}
+
+/** In reverse order of starting, so that calls end before the server that carries them. */
+async function stopAll(
+  processes: SupervisedProcess[],
+  signals: StopSignals,
+  context: CommandContext,
+): Promise<void> {
+  if (processes.length > 0) {
+    context.remark(`${'start'.padEnd(7)} | stopping, Ctrl-C again kills`);
+  }
+  for (const supervised of processes.reverse()) {
+    await supervised.stop(signals.force);
+  }
+}
+
+/** Aborted when npm, which started us, is gone without a signal. */
+function watchParent(context: CommandContext): AbortSignal {
+  const orphaned = new AbortController();
+  if (context.environment['npm_lifecycle_event'] !== undefined) {
+    const parent = process.ppid;
+    setInterval(() => {
+      if (process.ppid !== parent) {
+        orphaned.abort();
+      }
+    }, PARENT_POLL_MS).unref();
+  }
+  return orphaned.signal;
+}
