@@ -21,6 +21,9 @@ const LIBRARY_FILES: Partial<Record<NodeJS.Platform, string[]>> = {
   win32: ['onnxruntime.dll'],
 };
 
+/** koffi unmaps a library, and with it the functions whose addresses we hold, when it is collected. */
+const OPENED: unknown[] = [];
+
 /** @throws OnnxRuntimeError if this platform has no library. */
 export function locateLibrary(): string {
   const packageMain = createRequire(import.meta.url).resolve('onnxruntime-node');
@@ -53,7 +56,9 @@ export function openLibrary(path: string): { table: bigint; version: string } {
   }
   let base: bigint;
   try {
-    base = koffi.load(path).func('OrtGetApiBase', 'void *', [])() as bigint;
+    const library = koffi.load(path);
+    OPENED.push(library);
+    base = library.func('OrtGetApiBase', 'void *', [])() as bigint;
   } catch (error) {
     throw OnnxRuntimeError.missingLibrary(path, error);
   }
