@@ -2,7 +2,6 @@
 import { defineAgent, log } from '@livekit/agents';
 import { loadConfig, readEnvironment } from './config.ts';
 import { Call } from './room/call.ts';
-import { HoldBacklog } from './room/hold-backlog.ts';
 
 export default defineAgent({
   prewarm: () => {
@@ -17,7 +16,6 @@ export default defineAgent({
       context,
       engineUrl: engine.url,
       engineToken: engine.token,
-      createTrimmer: () => new HoldBacklog(),
       logger: log(),
     });
     await call.join();

@@ -6,7 +6,7 @@ import {
   TrackSource,
 } from '@livekit/rtc-node';
 import type { LocalTrackPublication, Room } from '@livekit/rtc-node';
-import { createResampler } from '../../plugins/moshi/index.ts';
+import { BacklogController, createResampler } from '../../plugins/moshi/index.ts';
 
 const ROOM_SAMPLE_RATE = 48_000;
 const MODEL_SAMPLE_RATE = 24_000;
@@ -18,17 +18,6 @@ const QUEUE_SIZE_MS = 200;
 /** Frames that wait for LiveKit to take them; more are dropped and counted. */
 const MAX_WAITING_FRAMES = 6;
 const PCM16_FULL_SCALE = 32_767;
-
-/** Keeps the delay of an endless output from growing. */
-export type BacklogTrimmer = {
-  /**
-   * @param samples - The next samples to play, [-1, 1].
-   * @param backlogMs - What still waits in front of them, ms.
-   * @returns What to play of them.
-   */
-  trim(samples: Float32Array, backlogMs: number): Float32Array;
-  reset(): void;
-};
 
 /**
  * The agent's voice in the room: every frame of the model, silence included, on a track of its own.
@@ -42,17 +31,16 @@ export class AgentVoice {
     inputRate: MODEL_SAMPLE_RATE,
     outputRate: ROOM_SAMPLE_RATE,
   });
-  readonly #trimmer: BacklogTrimmer;
+  readonly #backlog = new BacklogController(MODEL_SAMPLE_RATE);
   readonly #waiting: Int16Array[] = [];
   readonly #onFailure: (error: unknown) => void;
   #isPumping = false;
   #isClosed = false;
   #isHeard = false;
-  #droppedSamples = 0;
+  #refusedSamples = 0;
   #unheardSamples = 0;
 
-  constructor(trimmer: BacklogTrimmer, onFailure: (error: unknown) => void) {
-    this.#trimmer = trimmer;
+  constructor(onFailure: (error: unknown) => void) {
     this.#onFailure = onFailure;
   }
 
@@ -91,7 +79,9 @@ export class AgentVoice {
 
   /** Left out so that the delay does not grow, ms. */
   get droppedMs(): number {
-    return (this.#droppedSamples * 1_000) / MODEL_SAMPLE_RATE;
+    const { droppedSilenceMs, shortenedSpeechMs, droppedOverflowMs } = this.#backlog.counters;
+    const refusedMs = (this.#refusedSamples * 1_000) / MODEL_SAMPLE_RATE;
+    return droppedSilenceMs + shortenedSpeechMs + droppedOverflowMs + refusedMs;
   }
 
   /** Left out because nobody was there, ms. */
@@ -105,10 +95,9 @@ export class AgentVoice {
       this.#unheardSamples += samples.length;
       return;
     }
-    const kept = this.#trimmer.trim(samples, this.backlogMs);
-    this.#droppedSamples += samples.length - kept.length;
+    const kept = this.#backlog.process(samples, this.backlogMs);
     if (this.#waiting.length >= MAX_WAITING_FRAMES) {
-      this.#droppedSamples += kept.length;
+      this.#refusedSamples += kept.length;
       return;
     }
     if (kept.length > 0) {
@@ -121,7 +110,7 @@ export class AgentVoice {
   clear(): void {
     this.#waiting.length = 0;
     this.#resampler.reset();
-    this.#trimmer.reset();
+    this.#backlog.reset();
     this.#source.clearQueue();
   }
 

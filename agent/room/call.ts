@@ -13,7 +13,6 @@ import {
 import type { MoshiFrame, MoshiState, TimedWord } from '../../plugins/moshi/index.ts';
 import type { CallState } from '../events/room-events.ts';
 import { AgentVoice } from './agent-voice.ts';
-import type { BacklogTrimmer } from './agent-voice.ts';
 import { HumanRoster } from './human-roster.ts';
 import { ParticipantEar } from './participant-ear.ts';
 import { findYoungerRival } from './rival-agent.ts';
@@ -28,7 +27,6 @@ export type CallOptions = {
   context: JobContext;
   engineUrl: string;
   engineToken?: string | undefined;
-  createTrimmer: () => BacklogTrimmer;
   logger: Logger;
 };
 
@@ -43,7 +41,7 @@ const SUBSCRIPTION_SETTLING_MS = 200;
 const TIMING_INTERVAL_MS = 5_000;
 /** Who is gone when a connection comes back may follow within this time, ms. */
 const OUTAGE_FORGIVENESS_MS = 10_000;
-/** Starts the model's clock; from here on it goes on by itself, heard or not. */
+/** Without the first samples the model's clock would not begin before the microphone is on. */
 const FIRST_FRAME = new Float32Array(1_920);
 
 /**
@@ -71,7 +69,8 @@ export class Call {
   #graceTimer: NodeJS.Timeout | null = null;
   #engineState: MoshiState['state'] = 'connecting';
   #isSpeaking = false;
-  #isStarting = false;
+  /** True once somebody was there who could hear the agent: before, the model hears nothing. */
+  #hasBegun = false;
   #lastHeardMs = performance.now();
   #connectedAgainMs = -Infinity;
   /** Who was heard last, to tell somebody who comes back after an outage from somebody new. */
@@ -83,7 +82,7 @@ export class Call {
     this.#room = options.context.room;
     this.#options = options;
     this.#logger = options.logger;
-    this.#voice = new AgentVoice(options.createTrimmer(), (error) =>
+    this.#voice = new AgentVoice((error) =>
       this.#logger.warn({ error }, 'a frame of speech was not taken by the room'),
     );
     this.#roster = new HumanRoster(this.#room);
@@ -107,8 +106,11 @@ export class Call {
     this.#every(TIMING_INTERVAL_MS, () => this.#publishTiming());
     this.#every(1_000, () => this.#watchForDeafness());
     this.#awaitSomebody();
+    // The engine is reached while the caller still connects; the conversation begins with them.
+    const started = this.#startSession();
     this.#roster.start();
     this.#leaveToRival();
+    await started;
   }
 
   #onHeard = (identity: string | null): void => {
@@ -138,13 +140,20 @@ export class Call {
       return;
     }
     this.#voice.isHeard = true;
-    this.#announce();
-    if (this.#moshi === null) {
-      await this.#startSession();
-    } else if (!cameBack) {
+    if (this.#hasBegun && !cameBack) {
       this.#finishUtterance();
       this.#voice.clear();
-      this.#moshi.reset();
+      this.#moshi?.reset();
+    }
+    this.#hasBegun = true;
+    this.#announce();
+    this.#wakeModel();
+  }
+
+  /** Starts the model's clock, which goes on by itself from then on. */
+  #wakeModel(): void {
+    if (this.#hasBegun) {
+      this.#moshi?.pushSamples(FIRST_FRAME);
     }
   }
 
@@ -159,10 +168,6 @@ export class Call {
   }
 
   async #startSession(): Promise<void> {
-    if (this.#isStarting) {
-      return;
-    }
-    this.#isStarting = true;
     const { engineUrl, engineToken } = this.#options;
     const model = new MoshiModel({
       engineUrl,
@@ -206,8 +211,7 @@ export class Call {
     this.#engineState = state;
     this.#logger.info({ state, reason: message }, 'the engine changed its state');
     if (state === 'ready') {
-      // Without the first samples the model's clock would not begin before the microphone is on.
-      this.#moshi?.pushSamples(FIRST_FRAME);
+      this.#wakeModel();
       this.#announce();
     } else {
       this.#finishUtterance();
@@ -234,7 +238,9 @@ export class Call {
       track &&
       new ParticipantEar(track, (samples) => {
         this.#lastHeardMs = performance.now();
-        this.#moshi?.pushSamples(samples);
+        if (this.#hasBegun) {
+          this.#moshi?.pushSamples(samples);
+        }
       });
   };
 

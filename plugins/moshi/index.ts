@@ -20,3 +20,5 @@ export type { Clock } from './client/clock.ts';
 export type { HealthReport, ModelInfo } from './protocol/messages.ts';
 export { Resampler, createResampler } from './audio/resampler.ts';
 export type { ResamplerOptions } from './audio/resampler.ts';
+export { BacklogController } from './audio/backlog-controller.ts';
+export type { BacklogCounters } from './audio/backlog-controller.ts';

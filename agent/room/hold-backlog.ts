@@ -1,6 +1,0 @@
-export class HoldBacklog {
-  trim(samples: Float32Array): Float32Array {
-    return samples;
-  }
-  reset(): void {}
-}
