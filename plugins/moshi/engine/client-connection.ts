@@ -22,6 +22,11 @@ const START_TIMEOUT_MS = 5_000;
 const PING_INTERVAL_MS = 10_000;
 /** About 3 s of frames: whoever is that far behind hears the past. */
 const MAX_UNREAD_BYTES = 300_000;
+/**
+ * Far beyond any sound (full scale is 1). What overflows in the encoder would not show in the output
+ * but leave the conversation deaf, because the nearest code to "not a number" is still a code.
+ */
+const LOUDEST_SAMPLE = 1_000;
 /** Time for the close handshake; a client that does not read never answers it. */
 const CLOSE_GRACE_MS = 1_000;
 
@@ -109,7 +114,12 @@ export class ClientConnection {
       this.end('bad_message', 'Audio came before the start message.');
       return;
     }
-    this.#conversation.push(decodeAudioMessage(bytes));
+    const samples = decodeAudioMessage(bytes);
+    if (samples.some((sample) => Math.abs(sample) > LOUDEST_SAMPLE)) {
+      this.end('bad_message', `A sample is beyond ±${LOUDEST_SAMPLE}; full scale is ±1.`);
+      return;
+    }
+    this.#conversation.push(samples);
   }
 
   #onControl(text: string): void {
