@@ -166,11 +166,13 @@ async function call(roomName: string): Promise<Caller> {
     }
   });
   room.registerTextStreamHandler('lk.transcription', (stream) => {
-    void (async () => {
+    const read = async (): Promise<void> => {
       for await (const chunk of stream) {
         caller.words.push(chunk);
       }
-    })();
+    };
+    // A caller who leaves in the middle of a sentence breaks the stream off.
+    read().catch(() => undefined);
   });
   await joinAsCaller(room, roomName);
   const source = new AudioSource(48_000, 1);
