@@ -42,12 +42,39 @@ describe('a WAV file', () => {
 
   test.each(['8a', '8m'])('of telephone format %s is decoded', (depth) => {
     const wav = new wavefile.WaveFile();
-    wav.fromScratch(1, 8_000, '16', [0, 8_000, -8_000]);
+    wav.fromScratch(1, 8_000, '16', [0, 8_000, -8_000, 13, -70, 32_767, -32_768]);
     if (depth === '8a') wav.toALaw();
     else wav.toMuLaw();
     const { samples } = decodeWav(wav.toBuffer(), 'a');
-    expect(samples[1]).toBeCloseTo(8_000 / 32_768, 1);
-    expect(samples[2]).toBeCloseTo(-8_000 / 32_768, 1);
+    if (depth === '8a') wav.fromALaw();
+    else wav.fromMuLaw();
+    expect([...samples]).toEqual([...wav.getSamples()].map((sample) => sample / 32_768));
+  });
+
+  it('of floating point in an extensible header, as ffmpeg writes it, is read as such', () => {
+    const bytes = new Uint8Array(12 + 8 + 40 + 8 + 8);
+    const view = new DataView(bytes.buffer);
+    const text = (offset: number, value: string) =>
+      new TextEncoder().encodeInto(value, bytes.subarray(offset));
+    text(0, 'RIFF');
+    text(8, 'WAVEfmt ');
+    view.setUint32(16, 40, true);
+    view.setUint16(20, 0xfffe, true);
+    view.setUint16(22, 1, true);
+    view.setUint32(24, 48_000, true);
+    view.setUint16(34, 32, true);
+    view.setUint16(44, 3, true);
+    text(60, 'data');
+    view.setUint32(64, 8, true);
+    view.setFloat32(68, 0.25, true);
+    view.setFloat32(72, -1.5, true);
+    expect([...decodeWav(bytes, 'a').samples]).toEqual([0.25, -1.5]);
+  });
+
+  it('of big-endian order (RIFX) is read', () => {
+    const wav = new wavefile.WaveFile();
+    wav.fromScratch(1, 8_000, '24', [-8_388_608, 1, 4_194_304], { container: 'RIFX' });
+    expect([...decodeWav(wav.toBuffer(), 'a').samples]).toEqual([-1, 2 ** -23, 0.5]);
   });
 
   it('from a pipe, whose header does not know the length, is read to its end', () => {
@@ -100,7 +127,7 @@ describe('a file that is no usable WAV', () => {
     ['a rate of 0', patched(24, 0), /says 0 Hz/],
     ['an absurd rate', patched(24, 4_000_000_000), /says 4000000000 Hz/],
     ['no channels', patched(20, 1), /says 0 channels/],
-    ['an unknown codec', patched(20, 0x1_0055), /packed by codec 0x55, which is not supported/],
+    ['an unknown codec', patched(20, 0x1_0055), /codec 0x55 with 16 bits is not supported/],
     ['NaN', wavOf(1, 24_000, '32f', [0, Number.NaN]), /sample 1 is not a finite number/],
   ])('is refused with a reason: %s', (_, bytes, reason) => {
     expect(() => decodeWav(bytes, 'x')).toThrow(WavError);

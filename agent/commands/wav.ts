@@ -1,6 +1,6 @@
 /** WAV files for the commands: any rate, format and channel count in; 24 kHz mono out. */
 import { readFile, writeFile } from 'node:fs/promises';
-import wavefile from 'wavefile';
+import { decodeTelephone } from './telephone-codes.ts';
 
 /** Rates beyond these are a broken header, not a recording. */
 const LOWEST_RATE = 1_000;
@@ -12,14 +12,13 @@ const FORMAT_BYTES = 16;
 /** What programs write that send a WAV down a pipe and do not know its length. */
 const UNKNOWN_SIZE = 0xffffffff;
 /** The codec field of the format chunk. */
-const CODECS: Record<number, string> = {
-  0x1: 'PCM',
-  0x3: 'floating point',
-  0x6: 'A-law',
-  0x7: 'µ-law',
-  0x11: 'IMA ADPCM',
-  0xfffe: 'extensible',
-};
+const PCM = 0x1;
+const FLOAT = 0x3;
+const A_LAW = 0x6;
+const MU_LAW = 0x7;
+/** The codec is in the extension, 24 bytes into the chunk. */
+const EXTENSIBLE = 0xfffe;
+const EXTENSION_OFFSET = 24;
 
 export type Recording = {
   /** Hz. */
@@ -50,26 +49,24 @@ export async function readWav(path: string): Promise<Recording> {
  * @throws WavError if the bytes are no WAV, are cut short or hold no samples.
  */
 export function decodeWav(bytes: Uint8Array, name: string): Recording {
-  const { whole, sampleRate, channelCount } = checkHeader(bytes, name);
-  const wav = new wavefile.WaveFile();
-  let channels: Float64Array[];
-  try {
-    wav.fromBuffer(whole);
-    if (wav.bitDepth === '4') wav.fromIMAADPCM();
-    else if (wav.bitDepth === '8a') wav.fromALaw();
-    else if (wav.bitDepth === '8m') wav.fromMuLaw();
-    channels = channelsOf(wav.getSamples(false), channelCount);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new WavError(`${name} cannot be decoded: ${reason}. ${advice(name)}`, { cause });
+  const { format, data, isLittleEndian } = findSound(bytes, name);
+  const read = sampleReader(format, data, isLittleEndian, name);
+  const { channelCount, bits } = format;
+  const frameBytes = (channelCount * bits) / 8;
+  const samples = new Float32Array(Math.floor(data.byteLength / frameBytes));
+  for (let index = 0; index < samples.length; index += 1) {
+    let sum = 0;
+    for (let channel = 0; channel < channelCount; channel += 1) {
+      sum += read(index * frameBytes + (channel * bits) / 8);
+    }
+    const sample = sum / channelCount;
+    if (!Number.isFinite(sample)) {
+      throw new WavError(`${name}: sample ${index} is not a finite number. ${advice(name)}`);
+    }
+    samples[index] = sample;
   }
-  const samples = mixDown(channels, wav.bitDepth);
   if (samples.length === 0) throw new WavError(`${name} is a WAV file without any samples.`);
-  const broken = samples.findIndex((sample) => !Number.isFinite(sample));
-  if (broken !== -1) {
-    throw new WavError(`${name}: sample ${broken} is not a finite number. ${advice(name)}`);
-  }
-  return { sampleRate, samples };
+  return { sampleRate: format.sampleRate, samples };
 }
 
 /**
@@ -94,36 +91,52 @@ export function encodeWav(
   { sampleRate, samples }: Recording,
   format: 'int16' | 'float32' = 'int16',
 ): Uint8Array {
-  const wav = new wavefile.WaveFile();
-  if (format === 'float32') wav.fromScratch(1, sampleRate, '32f', samples);
-  else wav.fromScratch(1, sampleRate, '16', samples.map(toInt16));
-  return wav.toBuffer();
+  const sampleBytes = format === 'int16' ? 2 : 4;
+  const headerBytes = RIFF_HEADER_BYTES + 2 * CHUNK_HEADER_BYTES + FORMAT_BYTES;
+  const bytes = new Uint8Array(headerBytes + samples.length * sampleBytes);
+  const view = new DataView(bytes.buffer);
+  const text = new TextEncoder();
+  text.encodeInto('RIFF', bytes);
+  view.setUint32(4, bytes.byteLength - CHUNK_HEADER_BYTES, true);
+  text.encodeInto('WAVEfmt ', bytes.subarray(8));
+  view.setUint32(16, FORMAT_BYTES, true);
+  view.setUint16(20, format === 'int16' ? PCM : FLOAT, true);
+  view.setUint16(22, 1, true);
+  view.setUint32(24, sampleRate, true);
+  view.setUint32(28, sampleRate * sampleBytes, true);
+  view.setUint16(32, sampleBytes, true);
+  view.setUint16(34, 8 * sampleBytes, true);
+  text.encodeInto('data', bytes.subarray(36));
+  view.setUint32(40, samples.length * sampleBytes, true);
+  samples.forEach((sample, index) => {
+    const offset = headerBytes + index * sampleBytes;
+    if (format === 'int16') view.setInt16(offset, toInt16(sample), true);
+    else view.setFloat32(offset, sample, true);
+  });
+  return bytes;
 }
 
 function toInt16(sample: number): number {
   return Math.max(-32_768, Math.min(32_767, Math.round(sample * 32_768)));
 }
 
-/**
- * Walks the chunks, because the decoder takes a cut file or an absurd header for a valid one.
- *
- * `whole` is `bytes` with an unknown length replaced by what is there.
- */
-function checkHeader(
+type Format = { codec: number; channelCount: number; sampleRate: number; bits: number };
+
+function findSound(
   bytes: Uint8Array,
   name: string,
-): { whole: Uint8Array; sampleRate: number; channelCount: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+): { format: Format; data: DataView; isLittleEndian: boolean } {
   const container = textAt(bytes, 0);
   if (
     bytes.byteLength < RIFF_HEADER_BYTES ||
-    !['RIFF', 'RIFX', 'RF64'].includes(container) ||
+    !['RIFF', 'RIFX'].includes(container) ||
     textAt(bytes, 8) !== 'WAVE'
   ) {
     throw new WavError(`${name} is not a WAV file: it ${beginning(bytes)}. ${advice(name)}`);
   }
-  const isLittleEndian = container !== 'RIFX';
-  let format: { sampleRate: number; channelCount: number } | undefined;
+  const isLittleEndian = container === 'RIFF';
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let format: Format | undefined;
   let position = RIFF_HEADER_BYTES;
   while (position + CHUNK_HEADER_BYTES <= bytes.byteLength) {
     const id = textAt(bytes, position);
@@ -131,26 +144,23 @@ function checkHeader(
     const start = position + CHUNK_HEADER_BYTES;
     const present = bytes.byteLength - start;
     if (id === 'fmt ') {
-      if (size < FORMAT_BYTES || present < FORMAT_BYTES) {
+      if (size < FORMAT_BYTES || present < size) {
         throw new WavError(`${name}: its format chunk is cut short. ${advice(name)}`);
       }
-      checkCodec(view.getUint16(start, isLittleEndian), name);
-      format = {
-        channelCount: view.getUint16(start + 2, isLittleEndian),
-        sampleRate: view.getUint32(start + 4, isLittleEndian),
-      };
+      format = readFormat(new DataView(view.buffer, view.byteOffset + start, size), isLittleEndian);
       checkFormat(format, name);
     } else if (id === 'data') {
       if (format === undefined) {
         throw new WavError(`${name} has sound before it says in which format. ${advice(name)}`);
       }
-      const isUnknown = size === UNKNOWN_SIZE && container !== 'RF64';
-      if (!isUnknown && size !== UNKNOWN_SIZE && size > present) {
+      if (size > present && size !== UNKNOWN_SIZE) {
         throw new WavError(
           `${name} is cut short: its header promises ${size} bytes of sound, ${present} are there. Get a complete copy.`,
         );
       }
-      return { whole: isUnknown ? withDataSize(bytes, position, present) : bytes, ...format };
+      const length = Math.min(size, present);
+      const data = new DataView(view.buffer, view.byteOffset + start, length);
+      return { format, data, isLittleEndian };
     }
     position = start + size + (size % 2);
   }
@@ -159,18 +169,18 @@ function checkHeader(
   );
 }
 
-function checkCodec(codec: number, name: string): void {
-  if (!(codec in CODECS)) {
-    throw new WavError(
-      `${name}: its sound is packed by codec 0x${codec.toString(16)}, which is not supported (only ${Object.values(CODECS).join(', ')}). ${advice(name)}`,
-    );
-  }
+function readFormat(chunk: DataView, isLittleEndian: boolean): Format {
+  const codec = chunk.getUint16(0, isLittleEndian);
+  const isExtended = codec === EXTENSIBLE && chunk.byteLength >= EXTENSION_OFFSET + 2;
+  return {
+    codec: isExtended ? chunk.getUint16(EXTENSION_OFFSET, isLittleEndian) : codec,
+    channelCount: chunk.getUint16(2, isLittleEndian),
+    sampleRate: chunk.getUint32(4, isLittleEndian),
+    bits: chunk.getUint16(14, isLittleEndian),
+  };
 }
 
-function checkFormat(
-  { sampleRate, channelCount }: { sampleRate: number; channelCount: number },
-  name: string,
-): void {
+function checkFormat({ sampleRate, channelCount }: Format, name: string): void {
   if (sampleRate < LOWEST_RATE || sampleRate > HIGHEST_RATE) {
     throw new WavError(
       `${name}: its header says ${sampleRate} Hz, expected ${LOWEST_RATE} to ${HIGHEST_RATE}. ${advice(name)}`,
@@ -183,39 +193,37 @@ function checkFormat(
   }
 }
 
-function withDataSize(bytes: Uint8Array, position: number, size: number): Uint8Array {
-  const copy = bytes.slice();
-  const view = new DataView(copy.buffer);
-  const isLittleEndian = textAt(bytes, 0) !== 'RIFX';
-  view.setUint32(4, copy.byteLength - CHUNK_HEADER_BYTES, isLittleEndian);
-  view.setUint32(position + 4, size, isLittleEndian);
-  return copy;
-}
-
-/** The decoder returns one array for one channel and an array of arrays for several. */
-function channelsOf(decoded: unknown, channelCount: number): Float64Array[] {
-  const channels: unknown[] =
-    channelCount > 1 && Array.isArray(decoded) ? (decoded as unknown[]) : [decoded];
-  return channels.filter((channel) => channel instanceof Float64Array);
-}
-
-function mixDown(channels: Float64Array[], bitDepth: string): Float32Array {
-  const { scale, offset } = fullScale(bitDepth);
-  const samples = new Float32Array(channels[0]?.length ?? 0);
-  for (let index = 0; index < samples.length; index += 1) {
-    let sum = 0;
-    for (const channel of channels) sum += ((channel[index] ?? 0) - offset) * scale;
-    samples[index] = sum / channels.length;
+/** Returns what reads the sample at a byte offset, full scale 1: n-bit integers over 2^(n − 1), exactly. */
+function sampleReader(
+  { codec, bits }: Format,
+  data: DataView,
+  isLittleEndian: boolean,
+  name: string,
+): (offset: number) => number {
+  switch (`${codec}/${bits}`) {
+    case `${PCM}/8`:
+      return (offset) => (data.getUint8(offset) - 128) / 128;
+    case `${PCM}/16`:
+      return (offset) => data.getInt16(offset, isLittleEndian) / 2 ** 15;
+    case `${PCM}/24`:
+      return isLittleEndian
+        ? (offset) => (data.getInt8(offset + 2) * 65_536 + data.getUint16(offset, true)) / 2 ** 23
+        : (offset) => (data.getInt16(offset) * 256 + data.getUint8(offset + 2)) / 2 ** 23;
+    case `${PCM}/32`:
+      return (offset) => data.getInt32(offset, isLittleEndian) / 2 ** 31;
+    case `${FLOAT}/32`:
+      return (offset) => data.getFloat32(offset, isLittleEndian);
+    case `${FLOAT}/64`:
+      return (offset) => data.getFloat64(offset, isLittleEndian);
+    case `${A_LAW}/8`:
+      return (offset) => decodeTelephone('a-law', data.getUint8(offset));
+    case `${MU_LAW}/8`:
+      return (offset) => decodeTelephone('mu-law', data.getUint8(offset));
+    default:
+      throw new WavError(
+        `${name}: sound of codec 0x${codec.toString(16)} with ${bits} bits is not supported, only PCM of 8, 16, 24 and 32 bits, floating point, A-law and µ-law. ${advice(name)}`,
+      );
   }
-  return samples;
-}
-
-/** What turns stored values into ±1. Integers of n bits are divided by 2^(n − 1), exactly. */
-function fullScale(bitDepth: string): { scale: number; offset: number } {
-  if (bitDepth === '32f' || bitDepth === '64') return { scale: 1, offset: 0 };
-  const bits = Number.parseInt(bitDepth, 10);
-  // Up to 8 bits WAV stores unsigned values.
-  return { scale: 2 ** (1 - bits), offset: bits <= 8 ? 2 ** (bits - 1) : 0 };
 }
 
 function textAt(bytes: Uint8Array, position: number): string {
