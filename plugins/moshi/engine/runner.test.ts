@@ -1,0 +1,128 @@
+/** The engine's own path (bindings, slots, states in place) against what PyTorch recorded. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { buildModel } from '../../../models/build.ts';
+import {
+  readRecordedTensors,
+  type RecordedTensor,
+} from '../../../models/test-support/recorded-tensors.ts';
+import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { openCodec, openRunner, type FrameResult, type Runner } from './runner.ts';
+
+const REPOSITORY = join(import.meta.dirname, '../../..');
+const CHECKPOINTS = ['models/fixtures/tiny-moshi', 'models/demo'];
+const GREEDY = { textTemperature: 0, audioTemperature: 0 };
+const NOISY = { textTemperature: 1, audioTemperature: 1 };
+
+describe.each(CHECKPOINTS)('%s', (checkpoint) => {
+  let folder: string;
+  let modelDirectory: string;
+  let recorded: Record<string, RecordedTensor>;
+  let input: Float32Array[];
+
+  /** Column `frame` of recorded [rows, frames]. */
+  const column = (name: string, frame: number): number[] => {
+    const { data, shape } = recorded[name]!;
+    return Array.from({ length: shape[0]! }, (_, row) => data[row * shape[1]! + frame]!);
+  };
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'moshi-runner-'));
+    recorded = readRecordedTensors(join(REPOSITORY, checkpoint, 'expected.safetensors'));
+    const samples = Float32Array.from(recorded['input_pcm']!.data);
+    input = Array.from({ length: samples.length / FRAME_SAMPLES }, (_, frame) =>
+      samples.slice(frame * FRAME_SAMPLES, (frame + 1) * FRAME_SAMPLES),
+    );
+    ({ directory: modelDirectory } = await buildModel({
+      checkpoint: join(REPOSITORY, checkpoint),
+      outputDirectory: folder,
+      batches: [1, 4],
+      kinds: ['frame', 'mimi-encode', 'mimi-decode'],
+    }));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  async function withRunner(act: (runner: Runner) => void): Promise<void> {
+    const runner = await openRunner({ modelDirectory, slots: 4 });
+    try {
+      act(runner);
+    } finally {
+      runner.dispose();
+    }
+  }
+
+  test.each([1, 4])('greedy tokens are the recorded ones on the graph of %i', (batch) =>
+    withRunner((runner) => {
+      runner.start(0, { sampling: GREEDY });
+      for (const [frame, pcm] of input.entries()) {
+        const [result] = runner.step([{ row: 0, pcm }], batch);
+        const delayed = frame - runner.manifest.maxDelay;
+        const expected =
+          delayed < 0 ? result!.frameTokens.map(() => -2) : column('tokens', delayed);
+        expect(result!.frameTokens, `frame ${frame}`).toEqual(expected);
+      }
+    }),
+  );
+
+  test('a conversation is the same to the bit alone and among others, and as good as new in a used row', () =>
+    withRunner((runner) => {
+      const frames = input.slice(0, 24);
+      const run = (row: number, neighbours: number[]): FrameResult[] => {
+        runner.start(row, { sampling: NOISY, seed: 11 });
+        for (const other of neighbours) runner.start(other, { sampling: NOISY, seed: other });
+        return frames.map((pcm, frame) => {
+          // Neighbours come and go, and hear something else.
+          const others = neighbours.filter((other) => (frame + other) % 3 !== 0);
+          const loud = pcm.map((sample) => 0.3 - sample);
+          const results = runner.step(
+            [{ row, pcm }, ...others.map((other) => ({ row: other, pcm: loud }))],
+            4,
+          );
+          return results[0]!;
+        });
+      };
+      const alone = run(0, []);
+      expect(run(0, [1, 2, 3])).toEqual(alone);
+      expect(run(2, [0, 1])).toEqual(alone);
+      expect(run(2, [])).toEqual(alone);
+    }));
+
+  test('forced text and codes replace what would have been sampled', () =>
+    withRunner((runner) => {
+      runner.start(0, { sampling: GREEDY });
+      const { generatedCodebooks, heardCodebooks, maxDelay } = runner.manifest;
+      const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, (_, index) =>
+        index < generatedCodebooks ? index + 1 : -1,
+      );
+      const results = input
+        .slice(0, 4)
+        .map((pcm) => runner.step([{ row: 0, pcm, forcedText: 17, forcedCodes: codes }])[0]!);
+      expect(results.map((result) => result.textToken)).toEqual([17, 17, 17, 17]);
+      expect(results[maxDelay + 1]!.frameTokens).toEqual([
+        17,
+        ...codes.slice(0, generatedCodebooks),
+      ]);
+    }));
+
+  test('the codec alone gives the recorded codes, also after a reset', async () => {
+    const codec = await openCodec({ modelDirectory });
+    for (let round = 0; round < 2; round += 1) {
+      for (const [frame, pcm] of input.slice(0, 20).entries()) {
+        const codes = codec.encode(pcm);
+        expect(codes, `frame ${frame}`).toEqual(column('mimi_codes', frame));
+        expect(codec.decode(codes)).toHaveLength(FRAME_SAMPLES);
+      }
+      codec.reset();
+    }
+    codec.dispose();
+  });
+});
+
+test('a folder without a model is refused with what to do', async () => {
+  await expect(openRunner({ modelDirectory: '/nowhere' })).rejects.toThrow(
+    /\/nowhere\/manifest.json.*Build the model/,
+  );
+});
