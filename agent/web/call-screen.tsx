@@ -15,6 +15,7 @@ import { StateLine } from './state-line.tsx';
 import { useAgentReport } from './use-room-events.ts';
 import { useAgentWatch } from './use-agent-watch.ts';
 import type { Call } from './use-call.ts';
+import { useCaptions } from './use-captions.ts';
 import { useLevels } from './use-levels.ts';
 import { Voices } from './voices.tsx';
 
@@ -42,6 +43,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
   const microphone = audioTrackOf(localParticipant.getTrackPublication(Track.Source.Microphone));
   const agentAudio = audioTrackOf(audioTrack?.publication);
   const readLevels = useLevels(agentAudio, microphone);
+  const captions = useCaptions(localParticipant.identity);
   const report = useAgentReport(agent?.identity);
   const absence = useAgentWatch(call.phase === 'talking', agent !== undefined);
   const problem = report.fatalCode === 'full' ? 'busy' : absence;
@@ -60,7 +62,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
       </div>
       <Voices readLevels={readLevels} />
       {problem === null ? (
-        <Captions localIdentity={localParticipant.identity} isAgentPresent={agent !== undefined} />
+        <Captions captions={captions} isAgentPresent={agent !== undefined} />
       ) : (
         <div className="captions">
           <ProblemCard heading="h2" problem={problem} onRetry={onCallAgain} />

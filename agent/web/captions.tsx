@@ -1,26 +1,13 @@
-import { useEffect, useMemo, useRef } from 'react';
-import { useTranscriptions } from '@livekit/components-react';
-import { mergeCaptions, speakerOf, type Caption, type Speaker } from './merge-captions.ts';
+import { useEffect, useRef } from 'react';
+import type { Caption, Speaker } from './captions-log.ts';
 
 interface CaptionsProps {
-  localIdentity: string;
+  captions: readonly Caption[];
   isAgentPresent: boolean;
 }
 
 /** Words of both sides as they arrive; the newest is the largest. */
-export function Captions({ localIdentity, isAgentPresent }: CaptionsProps) {
-  const streams = useTranscriptions();
-  const captions = useMemo(
-    () =>
-      mergeCaptions(
-        streams.map(({ text, participantInfo, streamInfo }) => ({
-          id: streamInfo.attributes?.['lk.segment_id'] ?? streamInfo.id,
-          speaker: speakerOf(participantInfo.identity, localIdentity),
-          text,
-        })),
-      ),
-    [streams, localIdentity],
-  );
+export function Captions({ captions, isAgentPresent }: CaptionsProps) {
   const end = useRef<HTMLDivElement>(null);
   useEffect(() => {
     end.current?.scrollIntoView({ block: 'end' });

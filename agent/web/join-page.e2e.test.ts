@@ -9,7 +9,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import wavefile from 'wavefile';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
 
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
@@ -21,6 +21,8 @@ const GREETING = 'Hello, I am Mo, a small demo model. Ask me something.';
 const ANSWER = 'My name is Mo.';
 /** Silence before the recording, so that the greeting is over when the question is asked. */
 const LEAD_SECONDS = 4;
+/** A host that has much else to do garbles the fake microphone: then it is asked again. */
+const TIMES_ASKED = 3;
 
 const BROWSERS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 const browserPath = BROWSERS.find((candidate) => existsSync(candidate));
@@ -44,6 +46,7 @@ describe.skipIf(missing.length > 0)('the join page', () => {
   let folder = '';
   let product: ChildProcess | undefined;
   let joinLink = '';
+  let readOutput = () => '';
   const browsers: Browser[] = [];
 
   beforeAll(async () => {
@@ -53,13 +56,19 @@ describe.skipIf(missing.length > 0)('the join page', () => {
     const started = await startProduct(folder);
     product = started.process;
     joinLink = started.joinLink;
+    readOutput = started.readOutput;
+  });
+
+  afterEach(async () => {
+    // Whoever is still in the room would hear the next test.
+    await Promise.all(browsers.splice(0).map((browser) => browser.close()));
   });
 
   afterAll(async () => {
-    await Promise.all(browsers.map((browser) => browser.close()));
     if (product !== undefined) {
       await stop(product);
     }
+    await writeFile(path.join(RESULTS, 'join-page.log'), readOutput());
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -86,7 +95,7 @@ describe.skipIf(missing.length > 0)('the join page', () => {
 
     const captions = page.locator('.caption.agent');
     await expectText(captions.first(), GREETING, 30_000);
-    await expectText(page.locator('.captions'), ANSWER, 30_000);
+    await expectText(page.locator('.captions'), ANSWER, 45_000);
     await page.screenshot({ path: path.join(RESULTS, 'join-page.png') });
 
     // Word by word: the page has seen the line grow.
@@ -122,11 +131,12 @@ describe.skipIf(missing.length > 0)('the join page', () => {
   });
 
   test('says that there is no microphone', async () => {
-    const browser = await openBrowser(
-      '--use-fake-ui-for-media-stream',
-      '--use-fake-device-for-media-stream=device-count=0',
-    );
-    const { page } = await openPage(browser, joinLink);
+    const { page } = await openPage(await openBrowser(), joinLink);
+    // What a browser does on a machine without one; this machine may have one.
+    await page.evaluate(() => {
+      navigator.mediaDevices.getUserMedia = () =>
+        Promise.reject(new DOMException('Requested device not found', 'NotFoundError'));
+    });
     await page.getByRole('button', { name: 'Start talking' }).click();
     await page.getByRole('heading', { name: 'No microphone found' }).waitFor();
   });
@@ -228,8 +238,10 @@ async function recordMicrophone(): Promise<Uint8Array> {
   const question = new wavefile.WaveFile(await readFile(QUESTION));
   const { sampleRate } = question.fmt as { sampleRate: number };
   const spoken = question.getSamples(false, Int16Array) as unknown as Int16Array;
-  const samples = new Int16Array(LEAD_SECONDS * sampleRate + spoken.length);
-  samples.set(spoken, LEAD_SECONDS * sampleRate);
+  const samples = new Int16Array(LEAD_SECONDS * sampleRate + TIMES_ASKED * spoken.length);
+  for (let time = 0; time < TIMES_ASKED; time += 1) {
+    samples.set(spoken, LEAD_SECONDS * sampleRate + time * spoken.length);
+  }
   const microphone = new wavefile.WaveFile();
   microphone.fromScratch(1, sampleRate, '16', samples);
   return microphone.toBuffer();
@@ -250,7 +262,7 @@ async function startProduct(folder: string) {
       MOSHI_HTTP_PORT: `${await anyFreeTcpPort()}`,
       MOSHI_HTTP_HOST: '127.0.0.1',
       MOSHI_PUBLIC_URL: '',
-      MOSHI_LOG_LEVEL: 'warn',
+      MOSHI_LOG_LEVEL: 'info',
     },
   });
   let output = '';
@@ -266,7 +278,7 @@ async function startProduct(folder: string) {
     child.stderr.on('data', read);
     child.once('exit', (code) => reject(new Error(`start ended with ${code ?? 0}:\n${output}`)));
   });
-  return { process: child, joinLink };
+  return { process: child, joinLink, readOutput: () => output };
 }
 
 async function stop(child: ChildProcess): Promise<void> {
