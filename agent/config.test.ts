@@ -1,0 +1,135 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import {
+  CONFIG_VARIABLES,
+  ConfigError,
+  loadConfig,
+  readEnvironment,
+  REPOSITORY_DIRECTORY,
+  requireLiveKit,
+  toEnvironment,
+} from './config.ts';
+
+const SECRET = 'an example of a secret that is long enough';
+const LIVEKIT = {
+  LIVEKIT_URL: 'wss://rooms.example',
+  LIVEKIT_API_KEY: 'key',
+  LIVEKIT_API_SECRET: SECRET,
+};
+
+function problemsOf(environment: Record<string, string>): readonly string[] {
+  try {
+    loadConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      return error.problems;
+    }
+    throw error;
+  }
+  return [];
+}
+
+test('needs nothing: every variable has a default', () => {
+  const config = loadConfig({});
+  expect(config.model.name).toBe('demo');
+  expect(config.engine).toMatchObject({ slots: 4, device: 'cpu', isConfigured: false });
+  expect(config.server).toEqual({
+    host: '127.0.0.1',
+    port: 3000,
+    publicUrl: 'http://127.0.0.1:3000',
+  });
+  expect(config.cacheDirectory).toBe(path.join(REPOSITORY_DIRECTORY, '.cache'));
+});
+
+test('counts empty and blank strings as unset, as Compose passes them', () => {
+  const blank = Object.fromEntries(CONFIG_VARIABLES.map((name) => [name, '  ']));
+  expect(loadConfig(blank)).toEqual(loadConfig({}));
+});
+
+test('reports all problems at once, with variable, found value and rule', () => {
+  const problems = problemsOf({
+    LIVEKIT_URL: 'rooms.example',
+    MOSHI_HTTP_PORT: '99999',
+    MOSHI_ENGINE_SLOTS: 'many',
+    MOSHI_DEVICE: 'abacus',
+    MOSHI_ENGINE_URL: 'http://engine',
+    MOSHI_LOG_LEVEL: 'loud',
+  });
+  const text = problems.join('\n');
+  expect(problems).toHaveLength(8);
+  expect(text).toContain('LIVEKIT_URL is "rooms.example"');
+  expect(text).toContain('LIVEKIT_API_KEY is not set');
+  expect(text).toContain('LIVEKIT_API_SECRET is not set');
+  expect(text).toContain('MOSHI_HTTP_PORT is "99999", must be a whole number from 1 to 65535');
+  expect(text).toContain('MOSHI_ENGINE_SLOTS is "many"');
+  expect(text).toContain('MOSHI_DEVICE is "abacus", must be one of cpu, cuda, webgpu');
+});
+
+test('never shows a secret, not even a wrong one', () => {
+  const problems = problemsOf({
+    LIVEKIT_API_KEY: 'key',
+    LIVEKIT_API_SECRET: 'hunter2',
+    MOSHI_ENGINE_TOKEN: 'swordfish',
+  });
+  expect(problems.join(' ')).not.toMatch(/hunter2|swordfish/);
+  expect(problems.join(' ')).toContain('MOSHI_ENGINE_TOKEN has 9 characters');
+});
+
+test('wants the LiveKit key together with its secret', () => {
+  expect(problemsOf({ LIVEKIT_API_KEY: 'key' })).toEqual([
+    'LIVEKIT_API_SECRET is not set, key and secret are a pair, set both or neither',
+  ]);
+});
+
+test('accepts an http address of LiveKit and makes it one for WebSockets', () => {
+  expect(loadConfig({ ...LIVEKIT, LIVEKIT_URL: 'https://rooms.example/' }).livekit.url).toBe(
+    'wss://rooms.example',
+  );
+});
+
+test('moves the default socket where its path is short enough', () => {
+  const { engine } = loadConfig({ MOSHI_CACHE_DIRECTORY: `/${'deep/'.repeat(40)}` });
+  expect(Buffer.byteLength(engine.url)).toBeLessThan(108);
+});
+
+test('refuses a socket path that operating systems refuse', () => {
+  expect(problemsOf({ MOSHI_ENGINE_URL: `unix:/${'x'.repeat(120)}` })[0]).toContain('121 bytes');
+});
+
+test('shows where browsers reach a server that listens on all addresses', () => {
+  const { server } = loadConfig({ MOSHI_HTTP_HOST: '0.0.0.0', MOSHI_HTTP_PORT: '8080' });
+  expect(server.publicUrl).toBe('http://127.0.0.1:8080');
+});
+
+test('hands the same configuration on to another process', () => {
+  const config = loadConfig({ ...LIVEKIT, MOSHI_ENGINE_URL: 'ws://10.0.0.1:7000' });
+  expect(loadConfig(toEnvironment(config))).toEqual(config);
+});
+
+test('says what a part that needs LiveKit lacks', () => {
+  expect(() => requireLiveKit(loadConfig({}))).toThrow(
+    /LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET are not set/,
+  );
+  expect(requireLiveKit(loadConfig(LIVEKIT))).toEqual({
+    url: 'wss://rooms.example',
+    apiKey: 'key',
+    apiSecret: SECRET,
+  });
+});
+
+const folders: string[] = [];
+afterEach(async () => {
+  await Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true })));
+});
+
+test('fills in from .env.local, then .env, what the environment leaves out', async () => {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-config-'));
+  folders.push(folder);
+  await writeFile(path.join(folder, '.env.local'), 'MOSHI_MODEL=local\nPATH=/nowhere\n');
+  await writeFile(path.join(folder, '.env'), 'MOSHI_MODEL=shared\nMOSHI_HTTP_PORT=4000\n');
+  const environment = readEnvironment(folder);
+  expect(environment).toMatchObject({ MOSHI_MODEL: 'local', MOSHI_HTTP_PORT: '4000' });
+  expect(environment['PATH']).not.toBe('/nowhere');
+});
