@@ -60,7 +60,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
         />
         <Legend />
       </div>
-      <Voices readLevels={readLevels} />
+      <Voices withoutMotion="meter" readLevels={readLevels} />
       {problem === null ? (
         <Captions captions={captions} isAgentPresent={agent !== undefined} />
       ) : (

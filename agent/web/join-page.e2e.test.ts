@@ -123,7 +123,7 @@ describe.skipIf(missing.length > 0)('the join page', () => {
     expect(await overflow(page)).toBe(0);
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
-    await expectText(page.locator('.captions'), 'Hello', 30_000);
+    await expectText(page.locator('.captions'), GREETING, 30_000);
     expect(await overflow(page)).toBe(0);
     await page.screenshot({ path: path.join(RESULTS, 'join-page-phone.png') });
     await page.getByRole('button', { name: 'Leave' }).click();

@@ -34,7 +34,7 @@ export function StartScreen(props: StartScreenProps) {
   return (
     <main className="start">
       <div className="picture">
-        <Voices readLevels={imaginedLevels} />
+        <Voices withoutMotion="picture" readLevels={imaginedLevels} />
         <Legend />
       </div>
       <div className="pitch">

@@ -19,9 +19,11 @@ const COLUMN_MS = 1000 / 24;
 interface VoicesProps {
   /** Asked at every column; the argument is the page's clock, milliseconds. */
   readLevels: (timeMs: number) => Levels;
+  /** For people who want no motion: the last seconds as they are, or a meter of this moment. */
+  withoutMotion: 'picture' | 'meter';
 }
 
-export function Voices({ readLevels }: VoicesProps) {
+export function Voices({ readLevels, withoutMotion }: VoicesProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
 
   useEffect(() => {
@@ -33,6 +35,7 @@ export function Voices({ readLevels }: VoicesProps) {
     const history = new History();
     const reducedMotion = window.matchMedia('(prefers-reduced-motion: reduce)');
     let request = 0;
+    let isDrawn = false;
     let nextColumnMs = performance.now() - COLUMNS * COLUMN_MS;
 
     const draw = (nowMs: number) => {
@@ -47,16 +50,17 @@ export function Voices({ readLevels }: VoicesProps) {
         nextColumnMs += COLUMN_MS;
         isNew = true;
       }
-      if (!isNew && reducedMotion.matches) {
+      if (reducedMotion.matches && (!isNew || (isDrawn && withoutMotion === 'picture'))) {
         return;
       }
+      isDrawn = true;
       fit(element);
       const scroll = reducedMotion.matches ? 0 : (nextColumnMs - nowMs) / COLUMN_MS;
-      paint(context, history, scroll, reducedMotion.matches);
+      paint(context, history, scroll, reducedMotion.matches && withoutMotion === 'meter');
     };
     request = requestAnimationFrame(draw);
     return () => cancelAnimationFrame(request);
-  }, [readLevels]);
+  }, [readLevels, withoutMotion]);
 
   return <canvas ref={canvas} className="voices" aria-hidden="true" />;
 }
