@@ -133,7 +133,10 @@ function createProgram(): Command {
     .option('--codes <json>', 'write the codes')
     .option('--out <wav>', 'write the decoded codes, 24 kHz')
     .addOption(deviceOption())
-    .action(async (flags: CodecFlags) => {
+    .action(async (flags: CodecFlags, command: Command) => {
+      if (flags.codes === undefined && flags.out === undefined) {
+        command.error('error: nothing to write: give --codes, --out or both');
+      }
       const { runCodec } = await import('./commands/codec.ts');
       await runCodec(createContext(overrides(flags)), {
         input: flags.in,

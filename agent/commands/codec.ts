@@ -1,6 +1,6 @@
 /** `codec`: Mimi alone, from a file. */
 import { openCodec } from '../../plugins/moshi/engine/runner.ts';
-import { CommandError, type CommandContext } from './command-context.ts';
+import type { CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { concatenate } from './infer.ts';
 import { buildGraphs } from './model-for-command.ts';
@@ -25,9 +25,6 @@ export interface CodecCodes {
 
 export async function runCodec(context: CommandContext, options: CodecOptions): Promise<void> {
   const { config } = context;
-  if (options.codes === undefined && options.output === undefined) {
-    throw new CommandError('nothing to write: give --codes, --out or both');
-  }
   const speech = await readSpeech(options.input);
   const frames = cutFrames(speech, 'pad');
   for (const file of [options.codes, options.output]) {
