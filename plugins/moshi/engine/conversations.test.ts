@@ -1,0 +1,177 @@
+import pino from 'pino';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+
+import type { ModelManifest } from '../../../models/manifest.ts';
+import type { FrameMessage } from '../protocol/frame-message.ts';
+import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { Conversations } from './conversations.ts';
+import { DeviceError, type SteppingDevice, type StepOutcome } from './device-thread.ts';
+import { EngineMetrics } from './engine-metrics.ts';
+import { Vocabulary } from './text-decoder.ts';
+
+const SLOTS = 2;
+const ROW = {
+  sampling: { textTemperature: 0, audioTemperature: 0, textTopK: 1, audioTopK: 1 },
+  seed: 0,
+};
+const frame = new Float32Array(FRAME_SAMPLES);
+
+/** A device whose steps end when and how the test says. */
+class ManualDevice implements SteppingDevice {
+  readonly batches = [1, 2];
+  readonly requests: string[] = [];
+  readonly tensors = {
+    pcm: new Float32Array(SLOTS * FRAME_SAMPLES),
+    execMask: new Uint8Array(SLOTS),
+    forcedText: new BigInt64Array(SLOTS),
+    forcedCodes: new BigInt64Array(SLOTS),
+    pcmOut: new Float32Array(SLOTS * FRAME_SAMPLES),
+    textToken: new BigInt64Array(SLOTS),
+    frameTokens: new BigInt64Array(SLOTS),
+  };
+  #end: { resolve: (outcome: StepOutcome) => void; reject: (error: Error) => void } | null = null;
+
+  attach(slot: number): void {
+    this.requests.push(`attach ${slot}`);
+  }
+  reset(slot: number): void {
+    this.requests.push(`reset ${slot}`);
+  }
+  step(batch: number): Promise<StepOutcome> {
+    this.requests.push(`step ${batch}`);
+    return new Promise((resolve, reject) => (this.#end = { resolve, reject }));
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async end(
+    outcome: StepOutcome | Error = { ok: true, stepMs: 5, failedSlots: [] },
+  ): Promise<void> {
+    if (outcome instanceof Error) this.#end?.reject(outcome);
+    else this.#end?.resolve(outcome);
+    await vi.advanceTimersByTimeAsync(0);
+  }
+}
+
+function setUp() {
+  const device = new ManualDevice();
+  const failures: string[] = [];
+  const conversations = new Conversations({
+    device,
+    manifest: { maxDelay: 1 } as ModelManifest,
+    vocabulary: new Vocabulary([], []),
+    slots: SLOTS,
+    metrics: new EngineMetrics({ total: SLOTS, used: () => 0 }),
+    logger: pino({ level: 'silent' }),
+    now: () => 0,
+    onFailure: (reason) => failures.push(reason),
+  });
+  const join = () => {
+    const frames: FrameMessage[] = [];
+    const ends: string[] = [];
+    const conversation = conversations.attach(ROW, {
+      onFrame: (message) => frames.push(message),
+      onFailed: (reason) => ends.push(reason),
+    })!;
+    return { conversation, frames, ends };
+  };
+  return { device, conversations, failures, join };
+}
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test('steps at once when idle, and what came in meanwhile right after', async () => {
+  const { device, join } = setUp();
+  const [a, b] = [join(), join()];
+  a.conversation.push(frame);
+  b.conversation.push(frame);
+  a.conversation.push(frame);
+  expect(device.requests).toEqual(['attach 0', 'attach 1', 'step 1']);
+  await device.end();
+  expect(device.requests.at(-1)).toBe('step 2');
+  await device.end();
+  expect([a.frames.length, b.frames.length]).toEqual([2, 1]);
+  expect(a.frames.map(({ step, hasAudio }) => [step, hasAudio])).toEqual([
+    [0, false],
+    [1, true],
+  ]);
+});
+
+test('a step that was under way at a reset says nothing about the new conversation', async () => {
+  const { device, join } = setUp();
+  const a = join();
+  a.conversation.push(frame);
+  a.conversation.reset();
+  await device.end();
+  expect(a.frames).toEqual([]);
+  a.conversation.push(frame);
+  await device.end();
+  expect(a.frames.map(({ step }) => step)).toEqual([0]);
+  expect(device.requests).toEqual(['attach 0', 'step 1', 'reset 0', 'step 1']);
+});
+
+test('a slot given to another while its step was under way starts fresh', async () => {
+  const { device, join } = setUp();
+  const a = join();
+  a.conversation.push(frame);
+  a.conversation.leave();
+  const b = join();
+  expect(b.conversation.slot).toBe(0);
+  await device.end();
+  expect([a.frames, b.frames]).toEqual([[], []]);
+  a.conversation.push(frame);
+  expect(device.requests).toEqual(['attach 0', 'step 1', 'attach 0']);
+});
+
+test('a row without a sound ends its conversation and no other', async () => {
+  const { device, conversations, join } = setUp();
+  const [a, b] = [join(), join()];
+  b.conversation.push(frame);
+  await device.end();
+  a.conversation.push(frame);
+  b.conversation.push(frame);
+  await device.end({ ok: true, stepMs: 5, failedSlots: [0] });
+  await device.end();
+  expect(a.ends).toHaveLength(1);
+  expect(b.ends).toEqual([]);
+  expect(b.frames).toHaveLength(2);
+  expect(conversations.attached).toBe(1);
+});
+
+describe('a device', () => {
+  test('that refuses a step ends its conversations; the next ones are served', async () => {
+    const { device, conversations, failures, join } = setUp();
+    const a = join();
+    a.conversation.push(frame);
+    await device.end({ ok: false, message: 'no memory' });
+    expect(a.ends).toEqual([expect.stringContaining('no memory')]);
+    const b = join();
+    b.conversation.push(frame);
+    await device.end();
+    expect(b.frames).toHaveLength(1);
+    expect([conversations.failure, failures]).toEqual([null, []]);
+  });
+
+  test('that dies ends all conversations and is reported once', async () => {
+    const { device, conversations, failures, join } = setUp();
+    const [a, b] = [join(), join()];
+    a.conversation.push(frame);
+    await device.end(new DeviceError('gone'));
+    expect([a.ends, b.ends]).toEqual([['gone'], ['gone']]);
+    expect(conversations.failure).toBe('gone');
+    expect(failures).toEqual(['gone']);
+  });
+
+  test('that hangs is reported after ten seconds', async () => {
+    const { conversations, failures, join } = setUp();
+    const a = join();
+    a.conversation.push(frame);
+    await vi.advanceTimersByTimeAsync(9_999);
+    expect(conversations.failure).toBeNull();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(failures).toEqual([expect.stringContaining('not ended within 10 s')]);
+    expect(a.ends).toHaveLength(1);
+  });
+});
