@@ -9,6 +9,7 @@ export default defineAgent({
     process.on('unhandledRejection', (reason) => {
       log().error({ error: reason }, 'a promise was rejected and nobody took care of it');
     });
+    log().info('a process is ready for a call');
   },
   entry: async (context) => {
     const { engine } = loadConfig(readEnvironment());

@@ -30,8 +30,11 @@ export type CallOptions = {
   logger: Logger;
 };
 
-/** How long an empty room is kept for somebody who reloads the page or lost the network, ms. */
-const GRACE_MS = 30_000;
+/**
+ * How long an empty room is kept for somebody who reloads the page, ms. The engine slot is held as
+ * long; who lost the network counts as present for the 15 s or more that LiveKit waits for them.
+ */
+const GRACE_MS = 10_000;
 /** A call in which nothing is heard for so long, not even a muted track, is wedged or abandoned, ms. */
 const DEAF_LIMIT_MS = 120_000;
 /** Who never subscribes to the agent's track is spoken to after all, ms. */

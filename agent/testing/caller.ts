@@ -115,9 +115,12 @@ export class Caller {
     return heard.length * CHUNK_MS;
   }
 
-  /** When the agent was last audible. */
-  lastAudibleMs(): number {
-    return this.levels.findLast(({ level }) => level > AUDIBLE_LEVEL)?.atMs ?? -Infinity;
+  /** When the agent was last audible before that time. */
+  lastAudibleMs(beforeMs: number = Infinity): number {
+    const last = this.levels.findLast(
+      ({ atMs, level }) => atMs < beforeMs && level > AUDIBLE_LEVEL,
+    );
+    return last?.atMs ?? -Infinity;
   }
 
   /** When the agent was first audible after that time. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { readEnvironment } from '../config.ts';
 
 const STOP_PATIENCE_MS = 10_000;
 
@@ -11,7 +12,7 @@ export class TestProcess {
   constructor(program: string, args: readonly string[], environment: Record<string, string>) {
     this.#child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...environment },
+      env: { ...readEnvironment(), ...environment },
     });
     const keep = (chunk: Buffer): void => {
       this.#output += chunk.toString();

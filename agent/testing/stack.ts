@@ -11,8 +11,10 @@ import { TestProcess } from './child-process.ts';
 const API_KEY = 'test';
 
 export type StackOptions = {
-  /** TCP; the next one is the worker's health page. */
+  /** TCP. */
   port: number;
+  /** The worker's health page; missing: the port after `port`. */
+  workerPort?: number;
   mediaPort: number;
   /** Whose folder of built graphs is used, so that they are built once. */
   cacheDirectory: string;
@@ -36,7 +38,7 @@ export class Stack {
   constructor(options: StackOptions) {
     this.#options = options;
     this.livekitUrl = `ws://127.0.0.1:${options.port}`;
-    this.workerPort = options.port + 1;
+    this.workerPort = options.workerPort ?? options.port + 1;
     this.engineUrl = options.engineUrl ?? `unix:${path.join(this.#directory, 'engine.sock')}`;
   }
 
@@ -83,6 +85,7 @@ export class Stack {
     const worker = this.#command('worker');
     this.#worker = worker;
     await worker.waitFor(() => answers(`http://127.0.0.1:${this.workerPort}/`), 60_000);
+    await worker.waitFor(() => worker.output.includes('ready for a call'), 60_000);
   }
 
   async stopLiveKit(): Promise<void> {
@@ -124,7 +127,7 @@ export class Stack {
         MOSHI_MODEL: 'demo',
         MOSHI_ENGINE_URL: this.engineUrl,
         MOSHI_ENGINE_TOKEN: '',
-        MOSHI_ENGINE_SLOTS: `${this.#options.engineSlots ?? 2}`,
+        MOSHI_ENGINE_SLOTS: `${this.#options.engineSlots ?? 4}`,
         MOSHI_WORKER_PORT: `${this.workerPort}`,
         MOSHI_CACHE_DIRECTORY: this.#options.cacheDirectory,
         MOSHI_LOG_LEVEL: 'info',
