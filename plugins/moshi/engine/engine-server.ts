@@ -20,7 +20,7 @@ import {
 } from '../protocol/messages.ts';
 import { ClientConnection } from './client-connection.ts';
 import { Conversations } from './conversations.ts';
-import { DeviceThread, type SteppingDevice } from './device-thread.ts';
+import { DeviceThread } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import { listen, parseListenUrl } from './listen.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
@@ -45,8 +45,6 @@ export type EngineServerOptions = {
   logger: Logger;
   /** Monotonic, ms. */
   clock?: () => number;
-  /** Steps conversations in place of a worker thread of this process: for tests. */
-  openDevice?: typeof DeviceThread.open | (() => Promise<SteppingDevice>);
 };
 
 export type EngineServer = {
@@ -68,8 +66,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const address = parseListenUrl(url, token !== undefined);
   const model = await openModelDirectory(modelDirectory);
   const vocabulary = await readVocabulary(model);
-  const openDevice = options.openDevice ?? DeviceThread.open.bind(DeviceThread);
-  const deviceThread = await openDevice({ model, slots, device, threads });
+  const deviceThread = await DeviceThread.open({ model, slots, device, threads });
   const now = options.clock ?? (() => performance.now());
   const reservations = new Reservations(now);
   const { manifest } = model;
