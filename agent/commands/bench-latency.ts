@@ -93,19 +93,24 @@ async function join(stack: Stack, { caller, there, back }: Probes): Promise<void
 
 async function measure(stack: Stack, probes: Probes): Promise<LatencyReport> {
   const { caller, there, back } = probes;
-  const chirps = { echoed: [] as Delay[], there: [] as Delay[], back: [] as Delay[] };
-  await Promise.all([
-    collect(caller, caller, CHIRPS, chirps.echoed),
-    collect(there, back, CHIRPS, chirps.there),
-    collect(back, there, CHIRPS, chirps.back),
+  const [echoedMs, thereMs, backMs] = await Promise.all([
+    nextChirps(caller, CHIRPS),
+    nextChirps(there, CHIRPS),
+    nextChirps(back, CHIRPS),
   ]);
   await stallAgent(stack);
   await delay(RECOVERY_MS);
-  const afterStall: Delay[] = [];
-  await collect(caller, caller, CHIRPS_AFTER_STALL, afterStall);
+  const afterStallMs = await nextChirps(caller, CHIRPS_AFTER_STALL);
 
-  const roundTripMs = figures(chirps.echoed);
-  const [thereFigures, backFigures] = [figures(chirps.there), figures(chirps.back)];
+  // Only now: looking for chirps would hold up those that are still under way.
+  const delaysOf = (ear: LatencyProbe, sentMs: number[]): Delay[] =>
+    sentMs.map((ms) => ear.delayMs(ms));
+  const echoed = delaysOf(caller, echoedMs);
+  const roundTripMs = figures(echoed);
+  const [thereFigures, backFigures] = [
+    figures(delaysOf(back, thereMs)),
+    figures(delaysOf(there, backMs)),
+  ];
   const betweenClientsMs = {
     p50: thereFigures.p50 + backFigures.p50,
     p95: thereFigures.p95 + backFigures.p95,
@@ -113,7 +118,7 @@ async function measure(stack: Stack, probes: Probes): Promise<LatencyReport> {
     sent: thereFigures.sent + backFigures.sent,
   };
   const floorMs = betweenClientsMs.p50 + MODEL_FRAME_MS;
-  const after = figures(afterStall);
+  const after = figures(delaysOf(caller, afterStallMs));
   const third = Math.floor(CHIRPS / 3);
   return {
     processor: cpus()[0]?.model ?? 'unknown',
@@ -123,7 +128,7 @@ async function measure(stack: Stack, probes: Probes): Promise<LatencyReport> {
     roundTripMs,
     betweenClientsMs,
     addedMs: { p50: roundTripMs.p50 - floorMs, p95: roundTripMs.p95 - floorMs },
-    driftMs: figures(chirps.echoed.slice(-third)).p50 - figures(chirps.echoed.slice(0, third)).p50,
+    driftMs: figures(echoed.slice(-third)).p50 - figures(echoed.slice(0, third)).p50,
     afterStallMs: {
       ...after,
       addedP50: after.p50 - floorMs,
@@ -135,22 +140,13 @@ async function measure(stack: Stack, probes: Probes): Promise<LatencyReport> {
 /** Null: the chirp was not heard. */
 type Delay = number | null;
 
-/** Follows the next chirps of one probe to the ear of another. */
-async function collect(
-  mouth: LatencyProbe,
-  ear: LatencyProbe,
-  count: number,
-  delays: Delay[],
-): Promise<void> {
+/** Waits until so many more chirps were sent and had time to arrive; returns when each was sent. */
+async function nextChirps(mouth: LatencyProbe, count: number): Promise<number[]> {
   const first = mouth.sentMs.length;
-  for (let index = first; index < first + count; index += 1) {
-    while (mouth.sentMs.length <= index) {
-      await delay(5);
-    }
-    const sentMs = mouth.sentMs[index] ?? 0;
-    await delay(Math.max(0, sentMs + CHIRP_INTERVAL_MS + 20 - performance.now()));
-    delays.push(ear.delayMs(sentMs));
+  while (mouth.sentMs.length <= first + count) {
+    await delay(CHIRP_INTERVAL_MS);
   }
+  return mouth.sentMs.slice(first, first + count);
 }
 
 /** Stops the process of the call, as a host without a free core does. */

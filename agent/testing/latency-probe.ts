@@ -30,9 +30,8 @@ const CHIRP_CHUNKS = Math.ceil(CHIRP.length / CHUNK_SAMPLES);
 const LEAST_SCORE = 0.5;
 /** Own sound that waits for the network is a delay of this probe, not of what it measures. */
 const MOST_QUEUED_MS = 12;
-const REMEMBERED_MS = 2 * CHIRP_INTERVAL_MS;
 
-type Chunk = { arrivedMs: number; samples: Float32Array };
+type Chunk = { arrivedMs: number; pcm: Int16Array };
 
 /**
  * A participant that sends chirps and listens for those of another one.
@@ -69,13 +68,17 @@ export class LatencyProbe {
     this.#startTalking();
   }
 
-  /** Delay of the chirp sent last but one, by what was heard meanwhile; null if it was not heard. */
+  /**
+   * Delay of a chirp, by what was heard after it was sent; null if it was not heard. Blocks for tens
+   * of milliseconds: not to be called while others are measured.
+   */
   delayMs(sentMs: number): number | null {
     const recording = this.#heard.filter(
       ({ arrivedMs }) => arrivedMs >= sentMs && arrivedMs < sentMs + CHIRP_INTERVAL_MS + CHUNK_MS,
     );
+    // The correlation is normalised, so the scale of 16 bits may stay.
     const samples = new Float32Array(recording.length * CHUNK_SAMPLES);
-    recording.forEach((chunk, index) => samples.set(chunk.samples, index * CHUNK_SAMPLES));
+    recording.forEach((chunk, index) => samples.set(chunk.pcm, index * CHUNK_SAMPLES));
     const match = findChirp(samples, CHIRP);
     if (match === null || match.score < LEAST_SCORE) {
       return null;
@@ -131,10 +134,7 @@ export class LatencyProbe {
       }
       this.#isHearing = true;
       const arrivedMs = performance.now();
-      this.#heard.push({ arrivedMs, samples: Float32Array.from(value.data, (x) => x / 32_768) });
-      while ((this.#heard[0]?.arrivedMs ?? Infinity) < arrivedMs - REMEMBERED_MS) {
-        this.#heard.shift();
-      }
+      this.#heard.push({ arrivedMs, pcm: value.data });
     }
   }
 }
