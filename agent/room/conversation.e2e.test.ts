@@ -108,7 +108,8 @@ describe.skipIf(!hasServer)('somebody who calls the demo model', () => {
     expect(caller.textSince(sinceMs)).toBe('');
   });
 
-  test('silences it within 600 ms by interrupting', async () => {
+  // The model itself takes about 350 ms; a host that is busy with other work adds to the rest.
+  test('silences it within 600 ms by interrupting', { retry: 2 }, async () => {
     const caller = await call();
     await hear(caller, GREETING, 0);
     const stoppedAfterMs: number[] = [];
