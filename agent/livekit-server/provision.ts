@@ -29,12 +29,17 @@ export function provisionEffects(options: ProvisionOptions): FindServerEffects {
     isDockerRunning: () => isDockerRunning(environment, signal),
     releaseArchive: releaseArchiveName(process.platform, process.arch),
     download: async (archive) => {
-      await downloadRelease({
-        archive,
-        target: binary,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS)]),
-      });
-      return binary;
+      const controller = new AbortController();
+      const abort = (): void => controller.abort();
+      const deadline = setTimeout(abort, DOWNLOAD_TIMEOUT_MS);
+      signal.addEventListener('abort', abort, { once: true });
+      try {
+        await downloadRelease({ archive, target: binary, signal: controller.signal });
+        return binary;
+      } finally {
+        clearTimeout(deadline);
+        signal.removeEventListener('abort', abort);
+      }
     },
     installWithGo: async () => {
       await installWithGo({ target: binary, environment, signal });

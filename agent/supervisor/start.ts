@@ -3,10 +3,11 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { CommandError, type CommandContext } from '../commands/command-context.ts';
-import { listenForSignals, type StopSignals } from '../commands/until-signal.ts';
+import { listenForSignals, whenAborted, type StopSignals } from '../commands/until-signal.ts';
 import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
 import { anyFreeTcpPort, isTcpPortFree } from '../livekit-server/free-port.ts';
 import { createRoomDirectory } from '../server/room-directory.ts';
+import { firstAbort } from './first-abort.ts';
 import { prepareLiveKitProcess } from './livekit-process.ts';
 import { runOnce } from './run-once.ts';
 import { SupervisedProcess, type ProcessDescription } from './supervised-process.ts';
@@ -22,10 +23,10 @@ const PARENT_POLL_MS = 500;
 export async function runStart(context: CommandContext): Promise<void> {
   const signals = listenForSignals();
   const orphaned = watchParent(context);
-  const stop = AbortSignal.any([signals.stop, orphaned]);
+  const stop = firstAbort(signals.stop, orphaned).signal;
   const processes: SupervisedProcess[] = [];
   const failure = new AbortController();
-  const ended = AbortSignal.any([stop, failure.signal]);
+  const ended = firstAbort(stop, failure.signal).signal;
   try {
     await startAll({
       context,
@@ -39,9 +40,7 @@ export async function runStart(context: CommandContext): Promise<void> {
         await supervised.start((error) => failure.abort(error));
       },
     });
-    await new Promise<void>((resolve) => {
-      ended.addEventListener('abort', () => resolve(), { once: true });
-    });
+    await whenAborted(ended);
     if (failure.signal.aborted) {
       throw failure.signal.reason;
     }

@@ -86,14 +86,15 @@ export class SupervisedProcess {
   async stop(force: AbortSignal): Promise<void> {
     this.#stopping.abort();
     this.#child?.kill('SIGTERM');
-    const deadline = AbortSignal.any([force, AbortSignal.timeout(this.#description.stopTimeoutMs)]);
     const kill = (): void => this.#killGroup();
-    if (deadline.aborted) {
+    const deadline = setTimeout(kill, this.#description.stopTimeoutMs);
+    force.addEventListener('abort', kill);
+    if (force.aborted) {
       kill();
     }
-    deadline.addEventListener('abort', kill, { once: true });
     await this.#running;
-    deadline.removeEventListener('abort', kill);
+    clearTimeout(deadline);
+    force.removeEventListener('abort', kill);
   }
 
   async #keepRunning(onReady: () => void): Promise<void> {
