@@ -16,13 +16,13 @@
  */
 import { bestCut, crossFade, cutOut } from './splice.ts';
 
-/** Nothing is done as long as the queue falls to this or less now and then: two ticks of jitter. */
-const TOLERATED_MS = 60;
+/** Nothing is done as long as the queue falls to this or less now and then: four ticks of the sink. */
+const TOLERATED_MS = 40;
 /**
  * Where draining stops: less would turn the next late frame, a few ms on a busy host, into a gap.
  * The queue is never filled up to it on purpose; that would add latency to a host that needs none.
  */
-const TARGET_MS = 30;
+const TARGET_MS = 15;
 /**
  * The queue counts as long if it has not been shorter for this long: five model frames. Two frames
  * that come together after a late one do not.

@@ -22,6 +22,8 @@ import { designWindowedSinc, windowedSincHalfLength } from './windowed-sinc.ts';
 
 /** Input samples handled at a time; bounds the buffer, however long a pushed chunk is. */
 const BLOCK_SAMPLES = 4_096;
+/** 10 ms hold at least four outputs of each of so many phases. */
+const MOST_BLOCKED_PHASES = 16;
 /** 256 MB of doubles; reached only by ratios like 192,001 : 24,000 beyond 192 kHz. */
 const MAX_TABLE_ENTRIES = 2 ** 25;
 /** Beyond, the exchange needs seconds and then loses to rounding. */
@@ -138,9 +140,7 @@ export class Resampler {
     for (let start = 0; start < chunk.length; start += BLOCK_SAMPLES) {
       const end = Math.min(chunk.length, start + BLOCK_SAMPLES);
       const count = this.#availableAfter(end - start);
-      for (let index = start; index < end; index += 1) {
-        this.#pending[this.#pendingSamples + index - start] = chunk[index] ?? 0;
-      }
+      this.#pending.set(chunk.subarray(start, end), this.#pendingSamples);
       this.#pendingSamples += end - start;
       this.#convolve(output, written, count);
       written += count;
@@ -157,31 +157,37 @@ export class Resampler {
 
   /** Writes `count` outputs to output[offset…] without moving the position. */
   #convolve(output: Float32Array, offset: number, count: number): void {
-    const up = this.#up;
-    const down = this.#down;
+    if (this.#up > MOST_BLOCKED_PHASES) {
+      for (let m = 0; m < count; m += 1) {
+        output[offset + m] = splitDot(
+          this.#rows,
+          this.#rowOf(m),
+          this.#pending,
+          this.#startOf(m),
+          this.#rowLength,
+        );
+      }
+      return;
+    }
     // Outputs of one phase lie `down` inputs apart and share their taps: four at a time load each
     // tap once and keep four independent sums, which is what makes the loop fast.
-    const perPhase = Math.floor(count / up);
+    const perPhase = Math.floor(count / this.#up);
     const blocks = perPhase - (perPhase % 4);
-    for (let first = 0; first < up && blocks > 0; first += 1) {
-      const steps = this.#phase + first * down;
-      const row = (steps % up) * this.#rowLength;
+    for (let m = 0; m < this.#up && blocks > 0; m += 1) {
       dotBlocks(
         this.#rows,
-        row,
+        this.#rowOf(m),
         this.#pending,
-        this.#position + Math.floor(steps / up),
-        down,
+        this.#startOf(m),
+        this.#down,
         this.#rowLength,
         output,
-        offset + first,
-        up,
+        offset + m,
+        this.#up,
         blocks,
       );
     }
-    let m = blocks * up;
-    for (; m + 2 < count; m += 3) this.#dotThree(output, offset, m);
-    for (; m < count; m += 1) {
+    for (let m = blocks * this.#up; m < count; m += 1) {
       output[offset + m] = dot(
         this.#rows,
         this.#rowOf(m),
@@ -201,35 +207,12 @@ export class Resampler {
   #startOf(m: number): number {
     return this.#position + Math.floor((this.#phase + m * this.#down) / this.#up);
   }
-
-  /** Three outputs in a row at once, each with its own taps: adds up in the same order as `dot`. */
-  #dotThree(output: Float32Array, offset: number, m: number): void {
-    const taps = this.#rows;
-    const x = this.#pending;
-    let row0 = this.#rowOf(m);
-    let row1 = this.#rowOf(m + 1);
-    let row2 = this.#rowOf(m + 2);
-    let x0 = this.#startOf(m);
-    let x1 = this.#startOf(m + 1);
-    let x2 = this.#startOf(m + 2);
-    let sum0 = 0;
-    let sum1 = 0;
-    let sum2 = 0;
-    for (const end = row0 + this.#rowLength; row0 < end; row0 += 1) {
-      sum0 += (taps[row0] as number) * (x[x0++] as number);
-      sum1 += (taps[row1++] as number) * (x[x1++] as number);
-      sum2 += (taps[row2++] as number) * (x[x2++] as number);
-    }
-    output[offset + m] = sum0;
-    output[offset + m + 1] = sum1;
-    output[offset + m + 2] = sum2;
-  }
 }
 
 /**
  * Σ taps[row + i] · x[start + i] over i < length.
  *
- * `as number` here and in `dotBlocks`: the caller keeps indices in range, and the check that `?? 0`
+ * `as number` here and in the other kernels: the caller keeps indices in range, and the check that `?? 0`
  * compiles to costs a third of the speed.
  */
 function dot(
@@ -245,9 +228,38 @@ function dot(
 }
 
 /**
+ * `dot` with four sums that take turns, for outputs that have no companions of their phase. Another
+ * order of adding, so a ratio uses either this or the others, never both.
+ */
+function splitDot(
+  taps: Float64Array,
+  row: number,
+  x: Float64Array,
+  start: number,
+  length: number,
+): number {
+  let sum0 = 0;
+  let sum1 = 0;
+  let sum2 = 0;
+  let sum3 = 0;
+  let x0 = start;
+  let i = row;
+  const end = row + length;
+  for (; i + 3 < end; i += 4) {
+    sum0 += (taps[i] as number) * (x[x0] as number);
+    sum1 += (taps[i + 1] as number) * (x[x0 + 1] as number);
+    sum2 += (taps[i + 2] as number) * (x[x0 + 2] as number);
+    sum3 += (taps[i + 3] as number) * (x[x0 + 3] as number);
+    x0 += 4;
+  }
+  for (; i < end; i += 1) sum0 += (taps[i] as number) * (x[x0++] as number);
+  return sum0 + sum1 + (sum2 + sum3);
+}
+
+/**
  * `count` dots, a multiple of four, whose inputs lie `stride` apart, written `outputStride` apart.
  * Each sum adds in the same order as in `dot`, so both give the same bits. The outer loop is in
- * here because around a call the compiler runs out of registers, at half the speed.
+ * here because around a call the compiler runs out of registers.
  */
 function dotBlocks(
   taps: Float64Array,
