@@ -60,7 +60,7 @@ describe('BacklogController', () => {
     const controller = new BacklogController(RATE);
     const stalls = [
       { atMs: 900, lengthMs: 70 },
-      { atMs: 2_000, lengthMs: 45 },
+      { atMs: 2_000, lengthMs: 38 },
       { atMs: 2_900, lengthMs: 95 },
     ];
     const { changed } = play(controller, voice, { durationMs: 10_000, pieceMs: 80, stalls });
