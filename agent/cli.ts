@@ -5,7 +5,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { pino } from 'pino';
 import type { CommandContext } from './commands/command-context.ts';
-import { device, loadConfig, readEnvironment, type Device } from './config.ts';
+import { device, loadConfig, quietenLibraries, readEnvironment, type Device } from './config.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -237,6 +237,7 @@ async function main(): Promise<void> {
   }
 }
 
+quietenLibraries();
 await main();
 // Native libraries keep threads and handles; everything a command started is closed by now.
 process.exit();

@@ -232,6 +232,15 @@ export function readEnvironment(directory: string = REPOSITORY_DIRECTORY): Envir
   return environment;
 }
 
+/**
+ * Keeps libraries from writing debug lines to stdout, where `--json` belongs: LiveKit's decide by
+ * this variable while they load. Called before anything loads them; processes started later
+ * inherit it.
+ */
+export function quietenLibraries(): void {
+  process.env['NODE_ENV'] ??= 'production';
+}
+
 function describeIssue(issue: z.core.$ZodIssue, given: Record<string, string | undefined>): string {
   const name = String(issue.path[0]);
   const value = given[name] ?? '';

@@ -2,6 +2,7 @@
 import { defineAgent, log } from '@livekit/agents';
 import { loadConfig, readEnvironment } from './config.ts';
 import { Call } from './room/call.ts';
+import { WARM_PROCESS_MESSAGE } from './room/warm-process.ts';
 
 export default defineAgent({
   prewarm: () => {
@@ -9,7 +10,7 @@ export default defineAgent({
     process.on('unhandledRejection', (reason) => {
       log().error({ error: reason }, 'a promise was rejected and nobody took care of it');
     });
-    log().info('a process is ready for a call');
+    log().info(WARM_PROCESS_MESSAGE);
   },
   entry: async (context) => {
     const { engine } = loadConfig(readEnvironment());

@@ -5,7 +5,7 @@
  * Arguments go to Vitest, for example the path of one test.
  */
 import { startVitest, type Reporter, type TestModule } from 'vitest/node';
-import { readEnvironment } from './config.ts';
+import { quietenLibraries, readEnvironment } from './config.ts';
 
 interface Counts {
   passed: number;
@@ -50,6 +50,7 @@ function noteOf(note: string | undefined): string {
   return note === undefined ? '' : ` (${note})`;
 }
 
+quietenLibraries();
 const environment = readEnvironment();
 const isContinuousIntegration = !['', '0', 'false'].includes(environment['CI'] ?? '');
 const vitest = await startVitest('test', process.argv.slice(2), {

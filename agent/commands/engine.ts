@@ -1,6 +1,6 @@
-/** `engine`: serves conversations until it is told to stop. */
+/** `engine`: serves conversations until it is told to stop or its device fails. */
 import { startEngineServer } from '../../plugins/moshi/engine/engine-server.ts';
-import type { CommandContext } from './command-context.ts';
+import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { buildForEngine } from './model-for-command.ts';
 import { listenForSignals, whenAborted } from './until-signal.ts';
@@ -19,6 +19,10 @@ export async function runEngine(context: CommandContext): Promise<void> {
     logger,
   });
   logger.info({ url: engine.url, model: model.manifest.name }, 'the engine is ready');
-  await whenAborted(stop);
+  const reason = await Promise.race([whenAborted(stop).then(() => null), engine.failed]);
   await engine.close();
+  if (reason !== null) {
+    // The supervisor starts a fresh engine; this one has lost its device and could only refuse.
+    throw new CommandError(`the engine stopped: ${reason}`);
+  }
 }

@@ -5,6 +5,7 @@ import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { CommandError, type CommandContext } from '../commands/command-context.ts';
 import { listenForSignals, whenAborted, type StopSignals } from '../commands/until-signal.ts';
 import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
+import { WARM_PROCESS_MESSAGE } from '../room/warm-process.ts';
 import { anyFreeTcpPort, isTcpPortFree } from '../livekit-server/free-port.ts';
 import { createRoomDirectory } from '../server/room-directory.ts';
 import { firstAbort } from './first-abort.ts';
@@ -15,6 +16,13 @@ import { SupervisedProcess, type ProcessDescription } from './supervised-process
 /** Large models take their time to load. */
 const ENGINE_START_TIMEOUT_MS = 600_000;
 const START_TIMEOUT_MS = 60_000;
+
+/**
+ * A call that comes before the worker has a process in reserve waits for one to load, two seconds or
+ * more: the link is printed only then. The framework tells it nowhere but in the log, which may be
+ * set to silence; after this time the link is printed anyway. Milliseconds.
+ */
+const WARM_UP_MS = 10_000;
 
 /** How often a process under npm looks whether npm is still there, milliseconds. */
 const PARENT_POLL_MS = 500;
@@ -31,11 +39,12 @@ export async function runStart(context: CommandContext): Promise<void> {
     await startAll({
       context,
       ended,
-      startProcess: async (description) => {
+      startProcess: async (description, observe) => {
         ended.throwIfAborted();
-        const supervised = new SupervisedProcess(description, (name, line) =>
-          context.remark(`${name.padEnd(7)} | ${line}`),
-        );
+        const supervised = new SupervisedProcess(description, (name, line) => {
+          observe?.(line);
+          context.remark(`${name.padEnd(7)} | ${line}`);
+        });
         processes.push(supervised);
         await supervised.start((error) => failure.abort(error));
       },
@@ -60,7 +69,10 @@ interface Startup {
   /** Aborted when there is no point in going on. */
   ended: AbortSignal;
   /** Resolves when the process is ready. */
-  startProcess: (description: ProcessDescription) => Promise<void>;
+  startProcess: (
+    description: ProcessDescription,
+    observe?: (line: string) => void,
+  ) => Promise<void>;
 }
 
 async function startAll({ context, ended, startProcess }: Startup): Promise<void> {
@@ -123,16 +135,25 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
   }
 
   let workerPort = config.worker.port;
+  let isWarm = false;
+  const warmByMs = performance.now() + WARM_UP_MS;
   await Promise.all([
-    startProcess({
-      ...description('worker', 'worker'),
-      environment: async () => {
-        // The port of a worker that is still leaving is taken: each one gets its own.
-        workerPort = config.worker.port === 0 ? await anyFreeTcpPort() : config.worker.port;
-        return { ...environment(), MOSHI_WORKER_PORT: `${workerPort}` };
+    startProcess(
+      {
+        ...description('worker', 'worker'),
+        environment: async () => {
+          // The port of a worker that is still leaving is taken: each one gets its own.
+          workerPort = config.worker.port === 0 ? await anyFreeTcpPort() : config.worker.port;
+          return { ...environment(), MOSHI_WORKER_PORT: `${workerPort}` };
+        },
+        isReady: async () =>
+          (await fetch(`http://127.0.0.1:${workerPort}/`)).ok &&
+          (isWarm || performance.now() > warmByMs),
       },
-      isReady: async () => (await fetch(`http://127.0.0.1:${workerPort}/`)).ok,
-    }),
+      (line) => {
+        isWarm ||= line.includes(WARM_PROCESS_MESSAGE);
+      },
+    ),
     startProcess({
       ...description('serve', 'serve'),
       isReady: async () => (await fetch(new URL('/health', localAddress(config)))).ok,

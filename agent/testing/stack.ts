@@ -5,6 +5,7 @@ import path from 'node:path';
 import { AccessToken, RoomAgentDispatch, RoomConfiguration } from 'livekit-server-sdk';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { writeServerConfiguration } from '../livekit-server/server-configuration.ts';
+import { WARM_PROCESS_MESSAGE } from '../room/warm-process.ts';
 import { AGENT_NAME } from '../worker.ts';
 import { TestProcess } from './child-process.ts';
 
@@ -85,7 +86,7 @@ export class Stack {
     const worker = this.#command('worker');
     this.#worker = worker;
     await worker.waitFor(() => answers(`http://127.0.0.1:${this.workerPort}/`), 60_000);
-    await worker.waitFor(() => worker.output.includes('ready for a call'), 60_000);
+    await worker.waitFor(() => worker.output.includes(WARM_PROCESS_MESSAGE), 60_000);
   }
 
   async stopLiveKit(): Promise<void> {
