@@ -1,6 +1,8 @@
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { RoomEvent } from '@livekit/rtc-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { fetchEngineHealth } from '../../plugins/moshi/index.ts';
 import { readWav } from '../commands/wav.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { Caller } from '../testing/caller.ts';
@@ -11,6 +13,7 @@ const hasServer = hasProgram('livekit-server', '--version', 'conversation.e2e.te
 const QUESTIONS = path.join(REPOSITORY_DIRECTORY, 'agent/testing/questions');
 const GREETING = 'Hello, I am Mo, a small demo model. Ask me something.';
 const NAME = 'My name is Mo.';
+const COUNT = 'One, two, three, four, five.';
 
 const stack = new Stack({
   port: 7300,
@@ -26,16 +29,32 @@ function report(line: string): void {
   process.stdout.write(`  ${line}\n`);
 }
 
-async function call(room = `conversation-${(rooms += 1)}`): Promise<Caller> {
+type CallOptions = { room?: string; through?: Stack; subscribes?: boolean };
+
+async function call({ room, through = stack, subscribes }: CallOptions = {}): Promise<Caller> {
+  rooms += 1;
   const caller = new Caller(`caller-${rooms}`);
   callers.push(caller);
-  await caller.join(stack.livekitUrl, await stack.token(room, caller.identity));
+  const token = await through.token(room ?? `conversation-${rooms}`, caller.identity);
+  await caller.join(through.livekitUrl, token, subscribes);
   return caller;
+}
+
+async function leave(caller: Caller): Promise<void> {
+  callers.splice(callers.indexOf(caller), 1);
+  await caller.leave();
 }
 
 async function ask(caller: Caller, question: string): Promise<void> {
   const { samples, sampleRate } = await readWav(path.join(QUESTIONS, `${question}.wav`));
   await caller.say(samples, sampleRate);
+}
+
+/** The end of the first utterance: events come whether or not somebody listens. */
+function firstFinal(caller: Caller): { atMs: number; text: string } | undefined {
+  return caller.events.flatMap(({ atMs, event }) =>
+    event.type === 'agent_transcript_final' ? [{ atMs, text: event.text.trim() }] : [],
+  )[0];
 }
 
 /** Waits until the agent has said this, and is silent again. */
@@ -68,7 +87,7 @@ describe.skipIf(!hasServer)('somebody who calls the demo model', () => {
 
     for (const [question, answer] of [
       ['what-is-your-name', NAME],
-      ['count-to-five', 'One, two, three, four, five.'],
+      ['count-to-five', COUNT],
     ] as const) {
       const askedMs = performance.now();
       await ask(caller, question);
@@ -132,12 +151,11 @@ describe.skipIf(!hasServer)('somebody who calls the demo model', () => {
   });
 
   test('may leave and come back, and is greeted again', async () => {
-    const first = await call('revisited');
+    const first = await call({ room: 'revisited' });
     await hear(first, GREETING, 0);
-    await first.leave();
-    callers.splice(callers.indexOf(first), 1);
+    await leave(first);
     await delay(2_000);
-    const again = await call('revisited');
+    const again = await call({ room: 'revisited' });
     await hear(again, GREETING, 0);
     expect(again.firstAudibleMs(0) - again.joinedMs).toBeLessThan(3_000);
     const askedMs = performance.now();
@@ -155,6 +173,66 @@ describe.skipIf(!hasServer)('somebody who calls the demo model', () => {
     const askedMs = performance.now();
     await ask(caller, 'what-is-your-name');
     await hear(caller, NAME, askedMs);
+  });
+
+  test('may mute the microphone: the agent goes on speaking, and listens again later', async () => {
+    const caller = await call();
+    await hear(caller, GREETING, 0);
+    const countedMs = performance.now();
+    await ask(caller, 'count-to-five');
+    await vi.waitUntil(() => caller.audibleMs(countedMs) > 100, { timeout: 5_000 });
+    const isMuted = new Promise<boolean | undefined>((resolve) => {
+      caller.room.once(RoomEvent.TrackMuted, ({ muted }) => resolve(muted));
+    });
+    caller.mute(true);
+    expect(await isMuted).toBe(true);
+    // Said into a muted microphone, it reaches nobody.
+    await ask(caller, 'what-is-your-name');
+    await hear(caller, COUNT, countedMs);
+    await delay(500);
+    expect(caller.textSince(countedMs)).toBe(COUNT);
+
+    caller.mute(false);
+    await delay(300);
+    const askedMs = performance.now();
+    await ask(caller, 'what-is-your-name');
+    const endedMs = performance.now();
+    await hear(caller, NAME, askedMs);
+    report(`answered ${(caller.firstAudibleMs(endedMs) - endedMs).toFixed(0)} ms after the mute`);
+    // The model's clock went on: 12.5 frames a second, muted or not.
+    const counts = caller.events.flatMap(({ atMs, event }) =>
+      event.type === 'timing' && atMs > countedMs ? [event.frames] : [],
+    );
+    expect(counts.length).toBeGreaterThan(0);
+    expect(Math.min(...counts)).toBeGreaterThan(55);
+  });
+
+  test('is greeted when listening begins late, and hears nothing of the past', async () => {
+    const patient = await call({ subscribes: false });
+    const deaf = await call({ subscribes: false });
+    await delay(3_000);
+    expect(patient.texts).toEqual([]);
+    const patientMs = performance.now();
+    patient.subscribe();
+    await hear(patient, GREETING, patientMs);
+    const waitedMs = patient.firstAudibleMs(patientMs) - patientMs;
+    report(`greeted ${waitedMs.toFixed(0)} ms after subscribing`);
+    expect(waitedMs).toBeLessThan(1_500);
+
+    // Who does not listen within 5 s is spoken to all the same, and that is gone.
+    await vi.waitUntil(() => firstFinal(deaf) !== undefined, { timeout: 10_000 });
+    expect(firstFinal(deaf)?.text).toBe(GREETING);
+    deaf.subscribe();
+    await delay(1_500);
+    expect(deaf.levels.length).toBeGreaterThan(50);
+    expect(deaf.audibleMs(0)).toBe(0);
+    const askedMs = performance.now();
+    await ask(deaf, 'what-is-your-name');
+    const endedMs = performance.now();
+    await hear(deaf, NAME, askedMs);
+    const answeredMs = deaf.firstAudibleMs(endedMs) - endedMs;
+    report(`answered ${answeredMs.toFixed(0)} ms after the question`);
+    expect(answeredMs).toBeLessThan(1_500);
   });
 
   test('goes on when the engine is killed and comes back', async () => {
@@ -192,5 +270,47 @@ describe.skipIf(!hasServer)('somebody who calls the demo model', () => {
     const askedMs = performance.now();
     await ask(caller, 'what-is-your-name');
     await hear(caller, NAME, askedMs, 20_000);
+  });
+});
+
+describe.skipIf(!hasServer)('somebody who calls while the engine is full', () => {
+  const full = new Stack({
+    port: 7310,
+    mediaPort: 50_310,
+    cacheDirectory: path.join(REPOSITORY_DIRECTORY, '.cache'),
+    engineSlots: 1,
+  });
+  beforeAll(async () => {
+    await full.start();
+  });
+  afterEach(async () => {
+    await Promise.all(callers.splice(0).map((caller) => caller.leave()));
+  });
+  afterAll(async () => {
+    await full.stop();
+  });
+
+  test('gets no agent, disturbs nobody, and gets one when the other call is over', async () => {
+    const first = await call({ through: full });
+    await hear(first, GREETING, 0);
+    const refused = await call({ through: full });
+    const askedMs = performance.now();
+    await ask(first, 'count-to-five');
+    await hear(first, COUNT, askedMs);
+    expect(first.audibleMs(askedMs)).toBeGreaterThan(500);
+    expect(refused.room.remoteParticipants.size).toBe(0);
+    expect(await fetchEngineHealth(full.engineUrl)).toMatchObject({ slotsTotal: 1, slotsUsed: 1 });
+
+    await leave(first);
+    await leave(refused);
+    await vi.waitUntil(async () => (await fetchEngineHealth(full.engineUrl)).slotsUsed === 0, {
+      timeout: 15_000,
+      interval: 250,
+    });
+    // The worker tells LiveKit of its load every 2.5 s.
+    await delay(3_000);
+    const again = await call({ through: full });
+    await vi.waitUntil(() => again.audibleMs(0) > 300, { timeout: 5_000 });
+    expect(again.texts[0]?.text).toBe('Hello,');
   });
 });

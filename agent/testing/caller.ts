@@ -53,7 +53,8 @@ export class Caller {
     this.identity = identity;
   }
 
-  async join(url: string, token: string): Promise<void> {
+  /** @param subscribes - Whether everything is listened to at once, or what `subscribe` asks for. */
+  async join(url: string, token: string, subscribes = true): Promise<void> {
     this.room.on(RoomEvent.TrackSubscribed, (track, _publication, participant) => {
       if (track instanceof RemoteAudioTrack && participant.kind === ParticipantKind.AGENT) {
         void this.#listen(track);
@@ -68,7 +69,7 @@ export class Caller {
     this.room.registerTextStreamHandler('lk.transcription', (reader, sender) => {
       void this.#read(reader, sender.identity);
     });
-    await this.room.connect(url, token, { autoSubscribe: true, dynacast: false });
+    await this.room.connect(url, token, { autoSubscribe: subscribes, dynacast: false });
     this.joinedMs = performance.now();
     await this.publishMicrophone();
   }
@@ -85,6 +86,26 @@ export class Caller {
   async unpublishMicrophone(): Promise<void> {
     if (this.#publication?.sid !== undefined) {
       await this.room.localParticipant?.unpublishTrack(this.#publication.sid, false);
+    }
+  }
+
+  /** Listens to the agent from now on. */
+  subscribe(): void {
+    for (const participant of this.room.remoteParticipants.values()) {
+      participant.trackPublications.forEach((publication) => publication.setSubscribed(true));
+    }
+  }
+
+  /**
+   * Mutes the microphone the way a button does: the server and everybody in the room are told, and
+   * no sound is sent. `LocalAudioTrack` offers no method for it, the library beneath has a request.
+   */
+  mute(isMuted: boolean): void {
+    const trackHandle = this.#microphone?.ffi_handle.handle;
+    if (trackHandle !== undefined) {
+      globalThis._ffiClientInstance?.request({
+        message: { case: 'localTrackMute', value: { trackHandle, mute: isMuted } },
+      });
     }
   }
 
