@@ -9,6 +9,7 @@ const CASES = [
   { inputRate: 48_000, outputRate: 24_000, passEdge: 10_500 },
   { inputRate: 24_000, outputRate: 48_000, passEdge: 10_500 },
   { inputRate: 44_100, outputRate: 24_000, passEdge: 10_500 },
+  { inputRate: 24_000, outputRate: 44_100, passEdge: 10_500 },
   { inputRate: 22_050, outputRate: 24_000, passEdge: 9_600 },
   { inputRate: 16_000, outputRate: 24_000, passEdge: 7_000 },
   { inputRate: 24_000, outputRate: 16_000, passEdge: 7_000 },

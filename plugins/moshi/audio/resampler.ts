@@ -8,22 +8,24 @@
  *   y[m] = Σ_n x[n] · h[m·M − n·L]
  *
  * where h is one low-pass filter at L times the input rate. For one m only every L-th tap of h
- * meets a sample, so h is stored as L rows ("phases") and each output costs one row.
+ * meets a sample: L rows of taps ("phases"), and each output costs one row.
  *
  * Output is aligned with input: y[m] is the value at exactly that instant. What the filter has to
  * wait for is withheld instead of padded, so the first push returns fewer samples and `flush`
  * returns the rest.
  *
- * Sums run over doubles in one fixed order per output sample, whatever the chunking: equal input
- * gives equal bits.
+ * Sums run over doubles in one fixed order per output sample, whatever the chunking: equal finite
+ * input gives equal bits.
  */
 import { designEquiripple, equirippleHalfLength } from './equiripple.ts';
 import { designWindowedSinc, windowedSincHalfLength } from './windowed-sinc.ts';
 
 /** Input samples handled at a time; bounds the buffer, however long a pushed chunk is. */
 const BLOCK_SAMPLES = 4_096;
-/** 10 ms hold at least four outputs of each of so many phases. */
-const MOST_BLOCKED_PHASES = 16;
+/** Outputs computed together: each input sample is loaded once for all, into independent sums. */
+const GROUP = 4;
+/** Fewer phases are listed GROUP times, so that they fill whole groups. */
+const FEW_PHASES = 16;
 /** 256 MB of doubles; reached only by ratios like 192,001 : 24,000 beyond 192 kHz. */
 const MAX_TABLE_ENTRIES = 2 ** 25;
 /** Beyond, the exchange needs seconds and then loses to rounding. */
@@ -58,16 +60,15 @@ export class Resampler {
   readonly #up: number;
   /** M of the reduced ratio L / M. */
   readonly #down: number;
-  /** [L, rowLength]: row p holds the taps for outputs p / L after an input sample, oldest first. */
-  readonly #rows: Float64Array;
+  readonly #groups: RowGroups;
   readonly #rowLength: number;
   /** Input not yet done with, as doubles: loads in the inner loop need no conversion. */
   readonly #pending: Float64Array;
   #pendingSamples = 0;
   /** Index in #pending of the oldest input sample of the next output. */
   #position = 0;
-  /** Row of the next output. */
-  #phase = 0;
+  /** Where in the cycle of `#groups` the next output lies. */
+  #turn = 0;
   #pushedSamples = 0;
   #returnedSamples = 0;
 
@@ -83,9 +84,9 @@ export class Resampler {
       inputRate === outputRate
         ? { rows: Float64Array.of(1), delaySamples: 0 }
         : designRows(inputRate, outputRate, this.#up);
-    this.#rows = filter.rows;
     this.delaySamples = filter.delaySamples;
     this.#rowLength = 2 * filter.delaySamples + 1;
+    this.#groups = groupRows(filter.rows, this.#rowLength, this.#up, this.#down);
     this.#pending = new Float64Array(this.#rowLength + this.#down + BLOCK_SAMPLES);
     this.reset();
   }
@@ -125,14 +126,15 @@ export class Resampler {
     this.#pending.fill(0, 0, this.delaySamples);
     this.#pendingSamples = this.delaySamples;
     this.#position = 0;
-    this.#phase = 0;
+    this.#turn = 0;
     this.#pushedSamples = 0;
     this.#returnedSamples = 0;
   }
 
   #availableAfter(inputSamples: number): number {
     const starts = this.#pendingSamples + inputSamples - this.#rowLength - this.#position + 1;
-    return Math.max(0, Math.ceil((starts * this.#up - this.#phase) / this.#down));
+    const phase = (this.#turn * this.#down) % this.#up;
+    return Math.max(0, Math.ceil((starts * this.#up - phase) / this.#down));
   }
 
   #consume(chunk: Float32Array, output: Float32Array): void {
@@ -144,9 +146,6 @@ export class Resampler {
       this.#pendingSamples += end - start;
       this.#convolve(output, written, count);
       written += count;
-      const steps = this.#phase + count * this.#down;
-      this.#position += Math.floor(steps / this.#up);
-      this.#phase = steps % this.#up;
       // The position may lie beyond what has arrived when the ratio skips more than a row.
       const done = Math.min(this.#position, this.#pendingSamples);
       this.#pending.copyWithin(0, done, this.#pendingSamples);
@@ -155,65 +154,86 @@ export class Resampler {
     }
   }
 
-  /** Writes `count` outputs to output[offset…] without moving the position. */
+  /** Writes `count` outputs to output[offset…] and moves on to the input of the next one. */
   #convolve(output: Float32Array, offset: number, count: number): void {
-    if (this.#up > MOST_BLOCKED_PHASES) {
-      for (let m = 0; m < count; m += 1) {
-        output[offset + m] = splitDot(
-          this.#rows,
-          this.#rowOf(m),
+    const { taps, windowLength, inputOffsets, cycle, cycleInputs } = this.#groups;
+    const end = offset + count;
+    let turn = this.#turn;
+    let cycleStart = this.#position - (inputOffsets[turn] ?? 0);
+    while (offset < end) {
+      const whole = Math.floor(Math.min(cycle - turn, end - offset) / GROUP);
+      if (turn % GROUP === 0 && whole > 0) {
+        dotGroups(
+          taps,
+          windowLength,
+          inputOffsets,
+          turn,
           this.#pending,
-          this.#startOf(m),
-          this.#rowLength,
+          cycleStart,
+          output,
+          offset,
+          whole,
         );
+        offset += GROUP * whole;
+        turn += GROUP * whole;
+      } else {
+        const member = turn % GROUP;
+        const start = inputOffsets[turn] ?? 0;
+        const skipped = start - (inputOffsets[turn - member] ?? 0);
+        const row = (turn - member) * windowLength + skipped * GROUP + member;
+        output[offset] = dot(taps, row, this.#pending, cycleStart + start, this.#rowLength);
+        offset += 1;
+        turn += 1;
       }
-      return;
+      if (turn === cycle) {
+        turn = 0;
+        cycleStart += cycleInputs;
+      }
     }
-    // Outputs of one phase lie `down` inputs apart and share their taps: four at a time load each
-    // tap once and keep four independent sums, which is what makes the loop fast.
-    const perPhase = Math.floor(count / this.#up);
-    const blocks = perPhase - (perPhase % 4);
-    for (let m = 0; m < this.#up && blocks > 0; m += 1) {
-      dotBlocks(
-        this.#rows,
-        this.#rowOf(m),
-        this.#pending,
-        this.#startOf(m),
-        this.#down,
-        this.#rowLength,
-        output,
-        offset + m,
-        this.#up,
-        blocks,
-      );
-    }
-    for (let m = blocks * this.#up; m < count; m += 1) {
-      output[offset + m] = dot(
-        this.#rows,
-        this.#rowOf(m),
-        this.#pending,
-        this.#startOf(m),
-        this.#rowLength,
-      );
-    }
-  }
-
-  /** Where in #rows the taps of the m-th output from here begin. */
-  #rowOf(m: number): number {
-    return ((this.#phase + m * this.#down) % this.#up) * this.#rowLength;
-  }
-
-  /** Where in #pending the input of the m-th output from here begins. */
-  #startOf(m: number): number {
-    return this.#position + Math.floor((this.#phase + m * this.#down) / this.#up);
+    this.#turn = turn;
+    this.#position = cycleStart + (inputOffsets[turn] ?? 0);
   }
 }
 
+/** Rows of taps in the order in which outputs use them, GROUP at a time. */
+type RowGroups = {
+  /**
+   * [groups, windowLength, GROUP]: one window of input serves a whole group; rows that begin later
+   * or end earlier in it have zeros there, which change no finite sum.
+   */
+  taps: Float64Array;
+  windowLength: number;
+  /** Where the input of each output of the cycle begins, from the cycle's first. */
+  inputOffsets: Int32Array;
+  /** Outputs until the rows repeat; the last group is not full unless GROUP divides this. */
+  cycle: number;
+  /** Input samples that a cycle moves on by. */
+  cycleInputs: number;
+};
+
+/** @param rows [up, rowLength]: row p holds the taps for outputs p / up after an input sample, oldest first. */
+function groupRows(rows: Float64Array, rowLength: number, up: number, down: number): RowGroups {
+  const repeats = up <= FEW_PHASES ? GROUP : 1;
+  const cycle = repeats * up;
+  const inputOffsets = Int32Array.from({ length: cycle }, (_, n) => Math.floor((n * down) / up));
+  const windowLength = rowLength + Math.ceil(((GROUP - 1) * down) / up);
+  const taps = new Float64Array(Math.ceil(cycle / GROUP) * windowLength * GROUP);
+  for (let turn = 0; turn < cycle; turn += 1) {
+    const member = turn % GROUP;
+    const skipped = (inputOffsets[turn] ?? 0) - (inputOffsets[turn - member] ?? 0);
+    const target = (turn - member) * windowLength + skipped * GROUP + member;
+    const row = ((turn * down) % up) * rowLength;
+    for (let i = 0; i < rowLength; i += 1) taps[target + i * GROUP] = rows[row + i] ?? 0;
+  }
+  return { taps, windowLength, inputOffsets, cycle, cycleInputs: repeats * down };
+}
+
 /**
- * Σ taps[row + i] · x[start + i] over i < length.
+ * Σ taps[row + GROUP · i] · x[start + i] over i < length: one row on its own.
  *
- * `as number` here and in the other kernels: the caller keeps indices in range, and the check that `?? 0`
- * compiles to costs a third of the speed.
+ * `as number` here and in `dotGroups`: the caller keeps indices in range, and the check that `?? 0`
+ * compiles to costs a third of the speed. `| 0` tells the compiler that an index needs no check for
+ * overflow, which costs another fifth.
  */
 function dot(
   taps: Float64Array,
@@ -223,83 +243,57 @@ function dot(
   length: number,
 ): number {
   let sum = 0;
-  for (let i = 0; i < length; i += 1) sum += (taps[row + i] as number) * (x[start + i] as number);
+  let i = row | 0;
+  const end = (start + length) | 0;
+  for (let k = start | 0; k < end; k = (k + 1) | 0) {
+    sum += (taps[i] as number) * (x[k] as number);
+    i = (i + GROUP) | 0;
+  }
   return sum;
 }
 
 /**
- * `dot` with four sums that take turns, for outputs that have no companions of their phase. Another
- * order of adding, so a ratio uses either this or the others, never both.
+ * `count` whole groups from that of `turn`. Each sum adds in the same order as in `dot`, so both
+ * give the same bits. The outer loop is in here because around a call the compiler runs out of
+ * registers.
  */
-function splitDot(
+function dotGroups(
   taps: Float64Array,
-  row: number,
+  windowLength: number,
+  inputOffsets: Int32Array,
+  turn: number,
   x: Float64Array,
-  start: number,
-  length: number,
-): number {
-  let sum0 = 0;
-  let sum1 = 0;
-  let sum2 = 0;
-  let sum3 = 0;
-  let x0 = start;
-  let i = row;
-  const end = row + length;
-  for (; i + 3 < end; i += 4) {
-    sum0 += (taps[i] as number) * (x[x0] as number);
-    sum1 += (taps[i + 1] as number) * (x[x0 + 1] as number);
-    sum2 += (taps[i + 2] as number) * (x[x0 + 2] as number);
-    sum3 += (taps[i + 3] as number) * (x[x0 + 3] as number);
-    x0 += 4;
-  }
-  for (; i < end; i += 1) sum0 += (taps[i] as number) * (x[x0++] as number);
-  return sum0 + sum1 + (sum2 + sum3);
-}
-
-/**
- * `count` dots, a multiple of four, whose inputs lie `stride` apart, written `outputStride` apart.
- * Each sum adds in the same order as in `dot`, so both give the same bits. The outer loop is in
- * here because around a call the compiler runs out of registers.
- */
-function dotBlocks(
-  taps: Float64Array,
-  row: number,
-  x: Float64Array,
-  start: number,
-  stride: number,
-  length: number,
+  cycleStart: number,
   output: Float32Array,
   outputStart: number,
-  outputStride: number,
   count: number,
 ): void {
-  const end = row + length;
-  for (let block = 0; block < count; block += 4) {
+  let i = (turn * windowLength) | 0;
+  for (let group = 0; group < count; group += 1) {
     let sum0 = 0;
     let sum1 = 0;
     let sum2 = 0;
     let sum3 = 0;
-    let x0 = start;
-    let x1 = x0 + stride;
-    let x2 = x1 + stride;
-    let x3 = x2 + stride;
-    for (let i = row; i < end; i += 1) {
-      const tap = taps[i] as number;
-      sum0 += tap * (x[x0++] as number);
-      sum1 += tap * (x[x1++] as number);
-      sum2 += tap * (x[x2++] as number);
-      sum3 += tap * (x[x3++] as number);
+    let k = (cycleStart + (inputOffsets[turn + GROUP * group] as number)) | 0;
+    const end = (k + windowLength) | 0;
+    while (k < end) {
+      const sample = x[k] as number;
+      sum0 += (taps[i] as number) * sample;
+      sum1 += (taps[i + 1] as number) * sample;
+      sum2 += (taps[i + 2] as number) * sample;
+      sum3 += (taps[i + 3] as number) * sample;
+      i = (i + GROUP) | 0;
+      k = (k + 1) | 0;
     }
-    output[outputStart] = sum0;
-    output[outputStart + outputStride] = sum1;
-    output[outputStart + 2 * outputStride] = sum2;
-    output[outputStart + 3 * outputStride] = sum3;
-    start += 4 * stride;
-    outputStart += 4 * outputStride;
+    const first = outputStart + GROUP * group;
+    output[first] = sum0;
+    output[first + 1] = sum1;
+    output[first + 2] = sum2;
+    output[first + 3] = sum3;
   }
 }
 
-/** Designs the filter and cuts it into rows: see `#rows`. The gain L makes up for the L − 1 missing samples. */
+/** Designs the filter and cuts it into rows: see `groupRows`. The gain L makes up for the L − 1 missing samples. */
 function designRows(
   inputRate: number,
   outputRate: number,
