@@ -191,6 +191,11 @@ describe('bad input gets one line that says what to do', () => {
       ['--model', TINY, '--in', SPEECH, '--tokens', '/no/such/t.json'],
       /\/no\/such\/t\.json cannot be written/,
     ],
+    [
+      'a folder instead of a file to write',
+      ['--model', TINY, '--in', SPEECH, '--tokens', os.tmpdir()],
+      /cannot be written: it is a folder/,
+    ],
   ])('%s', async (_name, args, message) => {
     const outcome = await moshi('infer', '--out', file('o.wav'), ...args);
     expect(outcome.exitCode).toBe(1);
@@ -205,6 +210,17 @@ describe('bad input gets one line that says what to do', () => {
     );
     expect(outcome).toMatchObject({ exitCode: 1, stdout: '' });
     expect(outcome.stderr).toContain('shorter than one frame of the model, 80 ms');
+  });
+
+  test('a checkpoint without its configuration', async () => {
+    const { cp } = await import('node:fs/promises');
+    await cp(TINY, file('bare'), { recursive: true });
+    await rm(path.join(file('bare'), 'config.json'));
+    const outcome = await moshi(
+      ...['infer', '--model', file('bare'), '--in', SPEECH, '--out', file('o.wav')],
+    );
+    expect(outcome.exitCode).toBe(1);
+    expect(outcome.stderr).toMatch(/^error: [^\n]*there is no \/[^\n]*config\.json[^\n]+\n$/);
   });
 
   test('a truncated checkpoint', async () => {

@@ -1,8 +1,8 @@
 /** Finds the configured model and builds the graphs a command needs, if they are not there yet. */
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { buildModel, resolveModel } from '../../models/build.ts';
 import type { GraphDescription, ModelManifest } from '../../models/manifest.ts';
+import { inCache } from './cache-folder.ts';
 import type { CommandContext } from './command-context.ts';
 
 export interface BuiltModel {
@@ -31,7 +31,8 @@ export async function buildGraphs(
 ): Promise<BuiltModel> {
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
-  await mkdir(outputDirectory, { recursive: true });
   const { directory, name } = resolveModel(config.model.name);
-  return buildModel({ checkpoint: directory, outputDirectory, batches, kinds, name });
+  return inCache(outputDirectory, () =>
+    buildModel({ checkpoint: directory, outputDirectory, batches, kinds, name }),
+  );
 }

@@ -4,6 +4,7 @@ import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { requireLiveKit } from '../config.ts';
 import { createServer } from '../server/server.ts';
 import { buildWebPage } from '../server/build-web.ts';
+import { inCache } from './cache-folder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { listenForSignals, whenAborted } from './until-signal.ts';
 
@@ -11,9 +12,10 @@ export async function runServe(context: CommandContext): Promise<void> {
   const { config, logger } = context;
   const livekit = requireLiveKit(config);
   const { stop } = listenForSignals();
-  const { directory: pageDirectory } = await buildWebPage({
-    outputDirectory: path.join(config.cacheDirectory, 'web'),
-  });
+  const outputDirectory = path.join(config.cacheDirectory, 'web');
+  const { directory: pageDirectory } = await inCache(outputDirectory, () =>
+    buildWebPage({ outputDirectory }),
+  );
   const server = createServer({
     livekit,
     pageDirectory,

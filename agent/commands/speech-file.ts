@@ -1,5 +1,5 @@
 /** Recordings as the model hears them: 24 kHz, in frames of 80 ms. */
-import { access, constants, writeFile } from 'node:fs/promises';
+import { access, constants, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createResampler } from '../../plugins/moshi/audio/resampler.ts';
 import { CommandError } from './command-context.ts';
@@ -50,8 +50,17 @@ export async function checkWritable(file: string): Promise<void> {
       { cause: error },
     );
   }
+  const found = await stat(file).catch(() => null);
+  if (found?.isDirectory() === true) {
+    throw new CommandError(`${file} cannot be written: it is a folder, name a file in it`);
+  }
 }
 
 export async function writeJson(file: string, value: unknown): Promise<void> {
-  await writeFile(file, `${JSON.stringify(value)}\n`);
+  try {
+    await writeFile(file, `${JSON.stringify(value)}\n`);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CommandError(`Cannot write ${file}: ${reason}`, { cause: error });
+  }
 }

@@ -1,7 +1,7 @@
 /** `start`: everything on one machine, under one supervisor. */
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
+import { inCache } from '../commands/cache-folder.ts';
 import { CommandError, type CommandContext } from '../commands/command-context.ts';
 import { listenForSignals, whenAborted, type StopSignals } from '../commands/until-signal.ts';
 import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
@@ -78,7 +78,7 @@ interface Startup {
 async function startAll({ context, ended, startProcess }: Startup): Promise<void> {
   const { remark } = context;
   await checkHttpPort(context.config);
-  await mkdir(context.config.cacheDirectory, { recursive: true });
+  await inCache(context.config.cacheDirectory, () => Promise.resolve());
   const hasEngine = await findEngine(context.config);
 
   let config = context.config;

@@ -42,8 +42,8 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   const mimi = await readMimiConfig(mimiConfigPath);
   checkFit(languageModel, mimi);
   const tokenizerPath = locate(directory, 'tokenizer_name', files.tokenizer);
-  const modelPath = await followLinks(locate(directory, 'moshi_name', files.model));
-  const mimiPath = await followLinks(locate(directory, 'mimi_name', files.mimi));
+  const modelPath = await followLinks(directory, locate(directory, 'moshi_name', files.model));
+  const mimiPath = await followLinks(directory, locate(directory, 'mimi_name', files.mimi));
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
@@ -89,9 +89,20 @@ function checkLayout(weights: SafetensorsFile): void {
   );
 }
 
-async function followLinks(path: string): Promise<string> {
-  return realpath(path).catch((cause: unknown) => {
-    throw new CheckpointError(`Cannot find ${path}.`, { cause });
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function followLinks(directory: string, path: string): Promise<string> {
+  return realpath(path).catch(async (cause: unknown) => {
+    const configPath = join(directory, 'config.json');
+    const hint = (await exists(configPath))
+      ? `copy it from where the checkpoint came from, or write the right name into ${configPath}`
+      : `it was looked for because there is no ${configPath}, which Moshi 7B of 2024 alone can do without`;
+    throw new CheckpointError(`Cannot find ${path}: ${hint}.`, { cause });
   });
 }
 

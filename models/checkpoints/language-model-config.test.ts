@@ -25,6 +25,8 @@ describe('refuses', () => {
     [{ num_heads: 5 }, 'config.json: num_heads must divide the width 192, found 5'],
     [{ kv_repeat: 3 }, 'config.json: num_heads must be a multiple of kv_repeat 3, found 4'],
     [{ context: null }, 'config.json: context is wrong: must be given'],
+    [{ context: 1e12 }, 'config.json: context is wrong: must be at most 1000000'],
+    [{ delays: Array.from({ length: 17 }, () => 1e9) }, 'config.json: delays.0 is wrong: Too big'],
     [{ dim: -1 }, 'config.json: dim is wrong'],
     [{ card: 'many' }, 'config.json: card is wrong'],
     [{ norm: 'batch_norm' }, 'config.json: norm is wrong'],
@@ -46,6 +48,12 @@ describe('refuses', () => {
   ])('%o', (changes, message) => {
     expect(() => parse(changes)).toThrow(message);
   });
+});
+
+test('does not report the same of a thousand entries', () => {
+  expect(() => parse({ delays: Array.from({ length: 1_000 }, () => -1) })).toThrow(
+    /delays\.19 is wrong[^\n]*\nand 981 more$/,
+  );
 });
 
 test('reports all problems at once', () => {

@@ -21,6 +21,10 @@ import {
 
 const count = z.number().int().positive();
 
+/** Far beyond any model; more would exhaust the memory before it is noticed. Steps of 80 ms. */
+const MAX_CONTEXT = 1_000_000;
+const MAX_DELAY = 1_000;
+
 /** A feature that changes the result and that we do not have: only its "off" values pass. */
 function notImplemented(meaning: string): z.ZodType {
   return z
@@ -90,14 +94,15 @@ const schema = z
     context: z
       .number({ error: 'must be given: it is the length of the key and value cache' })
       .int()
-      .positive(),
+      .positive()
+      .max(MAX_CONTEXT, `must be at most ${MAX_CONTEXT}`),
     max_period: z.number().positive().default(10000),
     gating: gatingName.default('none'),
     positional_embedding: positionName.default('sin'),
     kv_repeat: count.default(1),
     existing_text_padding_id: z.number().int().nonnegative().default(3),
     existing_text_end_padding_id: z.number().int().nonnegative().default(0),
-    delays: z.array(z.number().int().nonnegative()),
+    delays: z.array(z.number().int().nonnegative().max(MAX_DELAY)),
 
     depformer_dim: count.default(256),
     depformer_dim_feedforward: count.nullable().default(null),

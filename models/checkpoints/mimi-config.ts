@@ -16,6 +16,8 @@ import {
 } from './transformer-config.ts';
 
 const count = z.number().int().positive();
+/** Far beyond any codec; more would exhaust the memory before it is noticed. Latents. */
+const MAX_CONTEXT = 1_000_000;
 
 /** The engine, the resampler and the protocol speak frames of 80 ms at 24 kHz. */
 const SAMPLE_RATE = 24000;
@@ -61,7 +63,7 @@ const transformer = z
     num_layers: count,
     causal: only(true),
     layer_scale: z.number().nullable().default(null),
-    context: count,
+    context: count.max(MAX_CONTEXT),
     conv_layout: only(true),
     max_period: z.number().positive().default(10000),
     gating: gatingName.default('none'),

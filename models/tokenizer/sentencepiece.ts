@@ -22,7 +22,11 @@ const KINDS: Readonly<Record<number, VocabularyPiece['kind']>> = {
 /** @throws CheckpointError when the file is missing or no SentencePiece model. */
 export async function readPieces(path: string): Promise<VocabularyPiece[]> {
   const bytes = await readFile(path).catch((cause: unknown) => {
-    throw new CheckpointError(`Cannot read the tokenizer ${path}.`, { cause });
+    throw new CheckpointError(
+      `Cannot read the tokenizer ${path}: copy it from where the checkpoint came from, or name it ` +
+        `in config.json as tokenizer_name.`,
+      { cause },
+    );
   });
   let pieces: VocabularyPiece[];
   try {

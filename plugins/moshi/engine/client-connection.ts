@@ -2,6 +2,7 @@
 import { randomInt, randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { WebSocket, type RawData } from 'ws';
+import type { z } from 'zod';
 
 import type { ModelManifest } from '../../../models/manifest.ts';
 import { decodeAudioMessage, encodeFrameMessage } from '../protocol/frame-message.ts';
@@ -29,6 +30,7 @@ const MAX_UNREAD_BYTES = 300_000;
 const LOUDEST_SAMPLE = 1_000;
 /** Time for the close handshake; a client that does not read never answers it. */
 const CLOSE_GRACE_MS = 1_000;
+const MAX_ISSUES = 5;
 
 export type ClientConnectionOptions = {
   manifest: ModelManifest;
@@ -131,7 +133,12 @@ export class ClientConnection {
       );
       return;
     }
-    const message = clientMessage.parse(JSON.parse(text));
+    const parsed = clientMessage.safeParse(JSON.parse(text));
+    if (!parsed.success) {
+      this.end('bad_message', `Not a message of this protocol: ${describeIssues(parsed.error)}.`);
+      return;
+    }
+    const message = parsed.data;
     switch (message.type) {
       case 'start':
         this.#start(message);
@@ -207,6 +214,14 @@ function protocolOf(text: string): unknown {
     'protocol' in message
     ? message.protocol
     : undefined;
+}
+
+/** One line that names the fields, short enough for a log. */
+function describeIssues({ issues }: z.ZodError): string {
+  return issues
+    .slice(0, MAX_ISSUES)
+    .map(({ path, message }) => `${path.join('.') || 'it'}: ${message}`)
+    .join('; ');
 }
 
 function definedOnly<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

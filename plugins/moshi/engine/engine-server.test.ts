@@ -222,6 +222,15 @@ describe('an engine', () => {
     await other.leave();
   });
 
+  test('names the wrong fields of a message in one line', async () => {
+    const client = await new TestClient(engine.url).open();
+    client.socket.send('{"type":"start","protocol":1,"seed":-1,"sampling":{"textTopK":0}}');
+    await client.closed;
+    const [answer] = client.messages;
+    expect(answer).toMatchObject({ type: 'error', code: 'bad_message' });
+    expect(JSON.stringify(answer)).toMatch(/sampling\.textTopK: [^\\]*; seed: [^\\]*$/);
+  });
+
   test('refuses a message of 100 MB and serves the others', async () => {
     const other = await new TestClient(engine.url).open();
     await other.start();
