@@ -62,8 +62,8 @@ export class Resampler {
   readonly #down: number;
   readonly #groups: RowGroups;
   readonly #rowLength: number;
-  /** Input not yet done with, as doubles: loads in the inner loop need no conversion. */
-  readonly #pending: Float64Array;
+  /** Input not yet done with; see `doublesOf` for why this is no Float64Array. */
+  readonly #pending: number[];
   #pendingSamples = 0;
   /** Index in #pending of the oldest input sample of the next output. */
   #position = 0;
@@ -87,7 +87,7 @@ export class Resampler {
     this.delaySamples = filter.delaySamples;
     this.#rowLength = 2 * filter.delaySamples + 1;
     this.#groups = groupRows(filter.rows, this.#rowLength, this.#up, this.#down);
-    this.#pending = new Float64Array(this.#rowLength + this.#down + BLOCK_SAMPLES);
+    this.#pending = doublesOf(new Float64Array(this.#rowLength + this.#down + BLOCK_SAMPLES));
     this.reset();
   }
 
@@ -142,13 +142,13 @@ export class Resampler {
     for (let start = 0; start < chunk.length; start += BLOCK_SAMPLES) {
       const end = Math.min(chunk.length, start + BLOCK_SAMPLES);
       const count = this.#availableAfter(end - start);
-      this.#pending.set(chunk.subarray(start, end), this.#pendingSamples);
+      copySamples(chunk, start, end, this.#pending, this.#pendingSamples);
       this.#pendingSamples += end - start;
       this.#convolve(output, written, count);
       written += count;
       // The position may lie beyond what has arrived when the ratio skips more than a row.
       const done = Math.min(this.#position, this.#pendingSamples);
-      this.#pending.copyWithin(0, done, this.#pendingSamples);
+      copySamples(this.#pending, done, this.#pendingSamples, this.#pending, 0);
       this.#pendingSamples -= done;
       this.#position -= done;
     }
@@ -201,7 +201,7 @@ type RowGroups = {
    * [groups, windowLength, GROUP]: one window of input serves a whole group; rows that begin later
    * or end earlier in it have zeros there, which change no finite sum.
    */
-  taps: Float64Array;
+  taps: number[];
   windowLength: number;
   /** Where the input of each output of the cycle begins, from the cycle's first. */
   inputOffsets: Int32Array;
@@ -225,7 +225,37 @@ function groupRows(rows: Float64Array, rowLength: number, up: number, down: numb
     const row = ((turn * down) % up) * rowLength;
     for (let i = 0; i < rowLength; i += 1) taps[target + i * GROUP] = rows[row + i] ?? 0;
   }
-  return { taps, windowLength, inputOffsets, cycle, cycleInputs: repeats * down };
+  return {
+    taps: doublesOf(taps),
+    windowLength,
+    inputOffsets,
+    cycle,
+    cycleInputs: repeats * down,
+  };
+}
+
+/**
+ * The values as an array that holds nothing but doubles. Loops over it run up to twice as fast as
+ * over a Float64Array: once any buffer of the process was ever transferred, V8 asks at every load
+ * from a typed array whether its buffer is still there.
+ */
+function doublesOf(values: Float64Array): number[] {
+  // V8 stores an array unboxed from its first fraction on; a whole number alone would not do.
+  const doubles = [0.5];
+  for (let i = 1; i < values.length; i += 1) doubles.push(values[i] ?? 0);
+  doubles[0] = values[0] ?? 0;
+  return doubles;
+}
+
+/** Copies from[start…end) to to[at…], in rising order: to the left within one array is fine. */
+function copySamples(
+  from: ArrayLike<number>,
+  start: number,
+  end: number,
+  to: number[],
+  at: number,
+): void {
+  for (let i = start; i < end; i += 1) to[at + i - start] = from[i] as number;
 }
 
 /**
@@ -235,13 +265,7 @@ function groupRows(rows: Float64Array, rowLength: number, up: number, down: numb
  * compiles to costs a third of the speed. `| 0` tells the compiler that an index needs no check for
  * overflow, which costs another fifth.
  */
-function dot(
-  taps: Float64Array,
-  row: number,
-  x: Float64Array,
-  start: number,
-  length: number,
-): number {
+function dot(taps: number[], row: number, x: number[], start: number, length: number): number {
   let sum = 0;
   let i = row | 0;
   const end = (start + length) | 0;
@@ -258,11 +282,11 @@ function dot(
  * registers.
  */
 function dotGroups(
-  taps: Float64Array,
+  taps: number[],
   windowLength: number,
   inputOffsets: Int32Array,
   turn: number,
-  x: Float64Array,
+  x: number[],
   cycleStart: number,
   output: Float32Array,
   outputStart: number,
