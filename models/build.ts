@@ -78,7 +78,8 @@ export async function buildModel(
   await mkdir(draft, { recursive: true });
   try {
     const weightsDirectory =
-      checkpoint.weightsDirectory ?? (await gatherWeights(checkpoint, draft, directory));
+      checkpoint.weightsDirectory ??
+      (await gatherWeights(checkpoint, options.kinds.includes('frame'), draft, directory));
     const graphs: GraphDescription[] = [];
     for (const kind of new Set(options.kinds)) {
       for (const batch of new Set(options.batches)) {
@@ -154,17 +155,24 @@ function describeModel(
   };
 }
 
-/** Hard links, or copies across file systems, of weight files that lie in different folders. */
+/**
+ * Hard links, or copies across file systems, of weight files that lie in different folders, and the
+ * unpacked weights of a quantised language model, which codec graphs do without.
+ */
 async function gatherWeights(
-  checkpoint: Checkpoint,
+  { weightFiles, unpacked }: Checkpoint,
+  needsLanguageModel: boolean,
   draft: string,
   directory: string,
 ): Promise<string> {
   const folder = 'weights';
   await mkdir(join(draft, folder));
-  for (const file of [checkpoint.languageModelWeights, checkpoint.mimiWeights]) {
-    const target = join(draft, folder, file.fileName);
-    await link(file.path, target).catch(() => copyFile(file.path, target));
+  for (const { path, fileName } of weightFiles) {
+    const target = join(draft, folder, fileName);
+    await link(path, target).catch(() => copyFile(path, target));
+  }
+  if (unpacked !== null && needsLanguageModel) {
+    await unpacked.weights.write(join(draft, folder, unpacked.fileName));
   }
   return join(directory, folder);
 }

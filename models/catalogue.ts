@@ -24,8 +24,8 @@ export function resolveModel(nameOrPath: string): ResolvedModel {
   if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new CheckpointError(
       `There is no model ${JSON.stringify(nameOrPath)}. ` +
-        `Use "${DEMO_NAME}", or the path of a folder with a checkpoint in Kyutai's PyTorch layout ` +
-        `(config.json, safetensors, tokenizer); looked for the folder ${directory}.`,
+        `Use "${DEMO_NAME}", or the path of a folder with a checkpoint as Kyutai publishes it ` +
+        `(config.json, safetensors or GGUF, tokenizer); looked for the folder ${directory}.`,
     );
   }
   return { directory, name: basename(directory), isDemo: false };

@@ -1,5 +1,5 @@
 /**
- * Opens a folder in Kyutai's PyTorch layout: configuration, weights, codec and tokenizer.
+ * Opens a folder of a published checkpoint: configuration, weights, codec and tokenizer.
  *
  * Resolution of names as kyutai-labs/moshi@e6a55d2 moshi/moshi/models/loaders.py (CheckpointInfo).
  */
@@ -9,19 +9,25 @@ import { fileURLToPath } from 'node:url';
 import { CheckpointError } from './checkpoint-error.ts';
 import { readLanguageModelConfig, type LanguageModelConfig } from './language-model-config.ts';
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
+import { openWeights, type OpenedWeights } from './layouts/open-weights.ts';
 import { SafetensorsFile } from './safetensors.ts';
+import type { WeightSource } from './weight-source.ts';
 
 export type LanguageModel = {
   readonly languageModel: LanguageModelConfig;
-  readonly languageModelWeights: SafetensorsFile;
+  readonly languageModelWeights: WeightSource;
 };
 
 export type Checkpoint = LanguageModel & {
   readonly directory: string;
   readonly mimi: MimiConfig;
   readonly mimiWeights: SafetensorsFile;
-  /** Folder of both weight files, or null when they lie in different ones. */
+  /** Folder of both weight files, or null where the build must gather them. */
   readonly weightsDirectory: string | null;
+  /** Files that graphs refer to by these names. */
+  readonly weightFiles: readonly { readonly path: string; readonly fileName: string }[];
+  /** A file that the build must write, for weights that are stored quantised. */
+  readonly unpacked: OpenedWeights['unpacked'];
   readonly tokenizerPath: string;
   /** Every file that the result depends on. */
   readonly paths: readonly string[];
@@ -47,13 +53,17 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
-  const [languageModelWeights, mimiWeights] = together
-    ? await Promise.all([SafetensorsFile.open(modelPath), SafetensorsFile.open(mimiPath)])
-    : await Promise.all([
-        SafetensorsFile.open(modelPath, 'language-model.safetensors'),
-        SafetensorsFile.open(mimiPath, 'mimi.safetensors'),
-      ]);
-  checkLayout(languageModelWeights);
+  const { source: languageModelWeights, unpacked } = await openWeights(
+    modelPath,
+    together ? basename(modelPath) : 'language-model.safetensors',
+    languageModel,
+  );
+  const gathered = !together || unpacked !== null;
+  const mimiWeights = await SafetensorsFile.open(
+    mimiPath,
+    gathered ? 'mimi.safetensors' : basename(mimiPath),
+  );
+  const modelFile = { path: modelPath, fileName: 'language-model.safetensors' };
   const configPath = join(directory, 'config.json');
   return {
     directory,
@@ -61,32 +71,18 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     mimi,
     languageModelWeights,
     mimiWeights,
-    weightsDirectory: together ? dirname(modelPath) : null,
+    weightsDirectory: gathered ? null : dirname(modelPath),
+    weightFiles: unpacked === null ? [modelFile, mimiWeights] : [mimiWeights],
+    unpacked,
     tokenizerPath,
     paths: [
       configPath,
       ...(mimiConfigPath === null ? [] : [mimiConfigPath]),
       tokenizerPath,
-      languageModelWeights.path,
-      mimiWeights.path,
+      modelPath,
+      mimiPath,
     ],
   };
-}
-
-/** Other stacks publish the same models under other tensor names and types. */
-function checkLayout(weights: SafetensorsFile): void {
-  const names = weights.names();
-  const foreign = [
-    { layout: 'quantised MLX', found: names.find((name) => name.endsWith('.scales')) },
-    { layout: 'MLX', found: names.find((name) => name.startsWith('depformer.slices.')) },
-    { layout: 'Candle', found: names.find((name) => /^depformer\.\d+\./.test(name)) },
-    { layout: 'transformers', found: names.find((name) => name.startsWith('decoder.model.')) },
-  ].find(({ found }) => found !== undefined);
-  if (foreign === undefined) return;
-  throw new CheckpointError(
-    `${weights.path}: this is the ${foreign.layout} layout (tensor ${String(foreign.found)}), which is ` +
-      `not implemented; use Kyutai's PyTorch files, for example moshiko-pytorch-bf16.`,
-  );
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -112,12 +108,6 @@ function locate(directory: string, field: string, name: string): string {
     throw new CheckpointError(
       `config.json: ${field} points to Hugging Face (${name}). ` +
         `Download it into ${directory} and write "${basename(name)}" instead.`,
-    );
-  }
-  if (name.endsWith('.gguf')) {
-    throw new CheckpointError(
-      `config.json: ${field} names a GGUF file (${name}), which is not implemented; ` +
-        `use Kyutai's PyTorch safetensors.`,
     );
   }
   return resolve(directory, name);

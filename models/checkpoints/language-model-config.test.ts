@@ -35,7 +35,7 @@ describe('refuses', () => {
       { depformer_weights_per_step_schedule: [0, 1] },
       'config.json: depformer_weights_per_step_schedule must have 8 entries (dep_q), found 2',
     ],
-    [{ quantize: true }, 'config.json: quantize (8-bit weights of the PyTorch reference) is not'],
+    [{ quantize: 'int8' }, 'config.json: quantize is wrong'],
     [
       { cross_attention: true },
       'config.json: cross_attention (cross-attention) is not implemented',

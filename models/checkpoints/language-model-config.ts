@@ -122,7 +122,7 @@ const schema = z
     depformer_kv_repeat: count.optional(),
     depformer_layer_scale: z.number().nullable().optional(),
 
-    quantize: notImplemented('8-bit weights of the PyTorch reference'),
+    quantize: z.boolean().default(false),
     lora: notImplemented('low-rank adapters'),
     lora_name: notImplemented('low-rank adapters'),
     conditioners: notImplemented('conditioning'),
@@ -204,6 +204,8 @@ export type LanguageModelConfig = {
   readonly delays: readonly number[];
   readonly maxDelay: number;
   readonly headBias: boolean;
+  /** Whether linears must be stored as 8-bit numbers with row scales. */
+  readonly quantized: boolean;
   readonly temporal: TransformerConfig;
   readonly depth: {
     readonly transformer: TransformerConfig;
@@ -291,6 +293,7 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
     delays: config.delays,
     maxDelay: Math.max(...config.delays),
     headBias: config.bias_proj,
+    quantized: config.quantize,
     temporal: {
       dimension: config.dim,
       heads: config.num_heads,

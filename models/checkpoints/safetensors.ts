@@ -9,17 +9,12 @@ import { basename } from 'node:path';
 import { z } from 'zod';
 import { DATA_TYPES, elementCount, type DataType } from '../onnx/data-types.ts';
 import { CheckpointError } from './checkpoint-error.ts';
+import { PLAIN_TYPES, type StoredTensor, type TensorContainer } from './layouts/stored-tensors.ts';
+import { checkShape, type WeightSource } from './weight-source.ts';
 
 /** The reference implementation refuses longer headers too. */
 const MAX_HEADER_BYTES = 100_000_000;
 const LENGTH_BYTES = 8;
-
-const STORED_TYPES: Readonly<Record<string, DataType>> = {
-  F32: 'float32',
-  F16: 'float16',
-  BF16: 'bfloat16',
-  I64: 'int64',
-};
 
 /** Bits of every type the format knows, so that sizes are checked also where we cannot use them. */
 const ELEMENT_BITS: Readonly<Record<string, number>> = {
@@ -63,7 +58,7 @@ export type TensorView = {
   readonly lengthBytes: number;
 };
 
-export class SafetensorsFile {
+export class SafetensorsFile implements TensorContainer, WeightSource {
   readonly path: string;
   /** Name by which graphs refer to it, in whatever folder the build keeps the weights. */
   readonly fileName: string;
@@ -115,35 +110,36 @@ export class SafetensorsFile {
    */
   tensor(name: string, shape: readonly number[]): TensorView {
     const view = this.find(name);
-    if (view.shape.length !== shape.length || view.shape.some((found, i) => found !== shape[i])) {
-      throw new CheckpointError(
-        `${this.path}: tensor ${name} has shape [${view.shape.join(', ')}], ` +
-          `the configuration asks for [${shape.join(', ')}].`,
-      );
-    }
+    checkShape(this.path, view, shape);
     return view;
   }
 
   /** The tensor `name` of whatever shape. */
   find(name: string): TensorView {
+    const { type: storedType, shape, offsetBytes, lengthBytes } = this.stored(name);
+    const type = PLAIN_TYPES[storedType];
+    if (type === undefined) {
+      throw new CheckpointError(
+        `${this.path}: tensor ${name} has type ${storedType}; ` +
+          `supported are ${Object.keys(PLAIN_TYPES).join(', ')}.`,
+      );
+    }
+    return { name, type, shape, file: this.fileName, offsetBytes, lengthBytes };
+  }
+
+  /** The tensor `name` of whatever shape and type. */
+  stored(name: string): StoredTensor {
     const entry = this.#entries.get(name);
     if (entry === undefined) {
       throw new CheckpointError(`${this.path}: there is no tensor ${name}.`);
     }
-    const type = STORED_TYPES[entry.dtype];
-    if (type === undefined) {
-      throw new CheckpointError(
-        `${this.path}: tensor ${name} has type ${entry.dtype}; ` +
-          `supported are ${Object.keys(STORED_TYPES).join(', ')}.`,
-      );
-    }
+    const [start, end] = entry.data_offsets;
     return {
       name,
-      type,
+      type: entry.dtype,
       shape: entry.shape,
-      file: this.fileName,
-      offsetBytes: this.#dataStartBytes + entry.data_offsets[0],
-      lengthBytes: entry.data_offsets[1] - entry.data_offsets[0],
+      offsetBytes: this.#dataStartBytes + start,
+      lengthBytes: end - start,
     };
   }
 }

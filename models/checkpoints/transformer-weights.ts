@@ -7,8 +7,9 @@
  */
 import type { NormWeights } from '../layers/norm.ts';
 import { CheckpointError } from './checkpoint-error.ts';
-import { rowBlock, type SafetensorsFile, type TensorView } from './safetensors.ts';
+import { rowBlock, type TensorView } from './safetensors.ts';
 import type { NormName, TransformerConfig } from './transformer-config.ts';
+import type { WeightSource } from './weight-source.ts';
 
 export type AttentionWeights = {
   /** Rows: all query heads, all key heads, all value heads. */
@@ -40,7 +41,7 @@ export function projectionWidth(config: TransformerConfig): number {
  *   gate's names carry a set number only with them.
  */
 export function findTransformerWeights(
-  file: SafetensorsFile,
+  file: WeightSource,
   prefix: string,
   config: TransformerConfig,
   weightSets: number | null,
@@ -63,7 +64,7 @@ export function findTransformerWeights(
 
 /** RMS norms keep one `alpha` [1, 1, D]; layer norms `weight` and `bias` [D]. */
 export function findNorm(
-  file: SafetensorsFile,
+  file: WeightSource,
   prefix: string,
   norm: NormName,
   dimension: number,
@@ -85,7 +86,7 @@ export function findNorm(
 }
 
 function findAttention(
-  file: SafetensorsFile,
+  file: WeightSource,
   prefix: string,
   config: TransformerConfig,
   sets: number,
@@ -109,7 +110,7 @@ function findAttention(
 }
 
 function findSets(
-  file: SafetensorsFile,
+  file: WeightSource,
   packedNames: readonly string[],
   nameOfSet: (set: number) => string,
   [rows, columns]: readonly [number, number],
@@ -130,7 +131,7 @@ function findSets(
 }
 
 function findFeedForward(
-  file: SafetensorsFile,
+  file: WeightSource,
   layer: string,
   config: TransformerConfig,
   weightSets: number | null,

@@ -1,0 +1,153 @@
+/**
+ * Recognises from its content in which layout a language model's file is, and presents its tensors
+ * under the names of Kyutai's PyTorch layout: where they lie, if their bytes are plain numbers, else in
+ * a file that the build writes.
+ */
+import { open } from 'node:fs/promises';
+import { CheckpointError } from '../checkpoint-error.ts';
+import type { LanguageModelConfig } from '../language-model-config.ts';
+import { SafetensorsFile, type TensorView } from '../safetensors.ts';
+import { TranslatedWeights, type WeightSource } from '../weight-source.ts';
+import { candleToPytorch, isCandle } from './candle.ts';
+import { GGUF_MAGIC, GgufFile, ggufPacking } from './gguf.ts';
+import { isMlx, mlxPacking, mlxScheme, mlxToPytorch } from './mlx.ts';
+import { int8Packing, isPytorchInt8, isRowScale } from './pytorch-int8.ts';
+import { PLAIN_TYPES, type PresentedTensor, type TensorContainer } from './stored-tensors.ts';
+import { UnpackedWeights } from './unpacked-weights.ts';
+
+/** Name of the file that a build writes for a quantised model. */
+const UNPACKED_FILE = 'language-model.safetensors';
+
+export type OpenedWeights = {
+  readonly source: WeightSource;
+  /** The file of plain numbers that graphs need, or null where they use the checkpoint's own. */
+  readonly unpacked: { readonly fileName: string; readonly weights: UnpackedWeights } | null;
+};
+
+/**
+ * @param path - Of the file, without links.
+ * @param fileName - Name by which graphs refer to it.
+ * @throws CheckpointError when the file is damaged or in a layout that is not implemented.
+ */
+export async function openWeights(
+  path: string,
+  fileName: string,
+  config: LanguageModelConfig,
+): Promise<OpenedWeights> {
+  const isGguf = (await readMagic(path)) === GGUF_MAGIC;
+  const file = isGguf
+    ? await GgufFile.open(path, fileName)
+    : await SafetensorsFile.open(path, fileName);
+  const names = file.names();
+  const foreign = names.find((name) => name.startsWith('decoder.model.'));
+  if (foreign !== undefined) {
+    throw new CheckpointError(
+      `${path}: this is the transformers layout (tensor ${foreign}), which is not implemented; ` +
+        `use the files of Kyutai's PyTorch, MLX or Candle repositories.`,
+    );
+  }
+  if (config.quantized && !isPytorchInt8(names)) {
+    throw new CheckpointError(
+      `${path}: config.json says quantize, but no tensor has row scales (weight_scb).`,
+    );
+  }
+  const { layout, tensors } = present(file, config);
+  if (layout === 'PyTorch' && file instanceof SafetensorsFile) {
+    return { source: file, unpacked: null };
+  }
+  if (tensors.every(({ packing }) => packing === null)) {
+    const views = tensors.map((tensor) => [tensor.name, viewInPlace(file, tensor)] as const);
+    return { source: new TranslatedWeights(path, layout, views), unpacked: null };
+  }
+  // A quantised file has few plain bytes beside the packed ones; all go into one new file, so that
+  // the build need not keep, or copy to its own disk, the whole of the old one for them.
+  const weights = new UnpackedWeights(path, UNPACKED_FILE, layout, tensors);
+  return { source: weights.source, unpacked: { fileName: UNPACKED_FILE, weights } };
+}
+
+/** The tensors under PyTorch's names; of copies that the steps of a layout have, the first. */
+function present(
+  file: TensorContainer,
+  config: LanguageModelConfig,
+): { layout: string; tensors: readonly PresentedTensor[] } {
+  const names = file.names();
+  const tensors = new Map<string, PresentedTensor>();
+  const add = (tensor: PresentedTensor | null): void => {
+    if (tensor !== null && !tensors.has(tensor.name)) tensors.set(tensor.name, tensor);
+  };
+  let layout = 'PyTorch';
+  if (isMlx(names)) {
+    layout = 'MLX';
+    const scheme = mlxScheme(file, config);
+    for (const name of names) {
+      const scales = name.replace(/weight$/, 'scales');
+      if (/\.(scales|biases)$/.test(name)) continue;
+      const target = mlxToPytorch(config, name);
+      if (scheme === null || scales === name || !file.has(scales)) add(plain(file, name, target));
+      else if (target !== null) {
+        add({ name: target, stored: file.stored(name), ...mlxPacking(file, name, scheme) });
+      }
+    }
+  } else if (isCandle(names)) {
+    layout = 'Candle';
+    for (const name of names) add(plain(file, name, candleToPytorch(config, name)));
+  } else if (isPytorchInt8(names)) {
+    layout = '8-bit PyTorch';
+    for (const name of names) {
+      if (isRowScale(name)) continue;
+      const packing = int8Packing(file, name);
+      if (packing === null) add(plain(file, name, name));
+      else {
+        const stored = file.stored(name);
+        add({ name, shape: stored.shape, stored, packing });
+      }
+    }
+  } else if (file instanceof GgufFile) {
+    layout = 'GGUF';
+    for (const name of names) add(plain(file, name, name));
+  }
+  return { layout, tensors: [...tensors.values()] };
+}
+
+/** A tensor that needs no other: plain numbers, or blocks that hold their own scale. */
+function plain(file: TensorContainer, name: string, target: string | null): PresentedTensor | null {
+  if (target === null) return null;
+  const stored = file.stored(name);
+  const packing = ggufPacking(stored);
+  if (packing === null && !(stored.type in PLAIN_TYPES)) {
+    throw new CheckpointError(
+      `${file.path}: tensor ${name} has type ${stored.type}; ` +
+        `supported are ${Object.keys(PLAIN_TYPES).join(', ')}.`,
+    );
+  }
+  const { shape } = stored;
+  // MLX keeps the scales of norms [D], PyTorch [1, 1, D].
+  const flatScale = target.endsWith('.alpha') && shape.length === 1;
+  return { name: target, shape: flatScale ? [1, 1, ...shape] : shape, stored, packing };
+}
+
+function viewInPlace(file: TensorContainer, { name, shape, stored }: PresentedTensor): TensorView {
+  const { type, offsetBytes, lengthBytes } = stored;
+  return {
+    name,
+    type: PLAIN_TYPES[type] ?? 'float32',
+    shape,
+    file: file.fileName,
+    offsetBytes,
+    lengthBytes,
+  };
+}
+
+/** The first four bytes, or what there is of them. */
+async function readMagic(path: string): Promise<string> {
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    throw new CheckpointError(`Cannot open ${path}.`, { cause });
+  });
+  try {
+    const buffer = Buffer.alloc(4);
+    const { bytesRead } = await file.read(buffer, 0, 4, 0);
+    return buffer.toString('latin1', 0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * What layouts have in common: a file's tensors as they are stored, and how to present them under the
+ * names of Kyutai's PyTorch layout.
+ */
+import { DATA_TYPES, elementCount, type DataType } from '../../onnx/data-types.ts';
+
+/** A tensor in a file; `type` is the name that the file's format gives it. */
+export type StoredTensor = {
+  readonly name: string;
+  readonly type: string;
+  readonly shape: readonly number[];
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+};
+
+/** A safetensors or GGUF file. */
+export type TensorContainer = {
+  readonly path: string;
+  /** Name by which graphs refer to it. */
+  readonly fileName: string;
+  has(name: string): boolean;
+  names(): string[];
+  /** @throws CheckpointError when there is no such tensor. */
+  stored(name: string): StoredTensor;
+};
+
+/** Types that graphs read as they are; safetensors and GGUF name them alike. */
+export const PLAIN_TYPES: Readonly<Record<string, DataType>> = {
+  F32: 'float32',
+  F16: 'float16',
+  BF16: 'bfloat16',
+  I64: 'int64',
+};
+
+/** A matrix whose rows must be computed from one or several stored tensors with as many rows. */
+export type Packing = {
+  readonly pieces: readonly { readonly offsetBytes: number; readonly rowBytes: number }[];
+  /** Bytes of `rows` rows of every piece → that many rows of weights. */
+  readonly decode: (pieces: readonly Buffer[], rows: number) => Float32Array;
+};
+
+export type PresentedTensor = {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly stored: StoredTensor;
+  /** Null where the stored bytes are the tensor. */
+  readonly packing: Packing | null;
+};
+
+/** Shape [R, ...] → R, and bytes of one row. */
+export function rowPiece(tensor: StoredTensor): Packing['pieces'][number] {
+  const [rows = 1] = tensor.shape;
+  return { offsetBytes: tensor.offsetBytes, rowBytes: tensor.lengthBytes / Math.max(1, rows) };
+}
+
+export function plainBytes(type: DataType, shape: readonly number[]): number {
+  return elementCount(shape) * DATA_TYPES[type].bytes;
+}
+
+/** Numbers of a stored F32, F16 or BF16 piece. */
+export function readFloats(bytes: Buffer, type: string): Float32Array {
+  const { buffer } = Uint8Array.from(bytes); // aligned, whatever the piece's place
+  if (type === 'F32') return new Float32Array(buffer);
+  const halves = new Uint16Array(buffer);
+  if (type === 'F16') return Float32Array.from(halves, halfToNumber);
+  // A bfloat16 is the upper half of a float32.
+  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
+}
+
+/** An IEEE 754 half-precision number from its 16 bits. */
+export function halfToNumber(bits: number): number {
+  const sign = bits >>> 15 === 1 ? -1 : 1;
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
