@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { releaseArchiveName } from '../livekit-server/release.ts';
-import { isTcpPortFree } from '../livekit-server/free-port.ts';
+import { tcpPortProblem } from '../livekit-server/free-port.ts';
 import { provisionEffects } from '../livekit-server/provision.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { measureModel } from './measure-model.ts';
@@ -161,11 +161,12 @@ async function checkLiveKit(context: CommandContext): Promise<Omit<Finding, 'nam
 
 async function checkHttpPort(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   const { host, port } = context.config.server;
-  return (await isTcpPortFree(port, host))
-    ? { status: 'ok', found: `${host}:${port} is free` }
-    : {
-        status: 'warning',
-        found: `${host}:${port} is taken, perhaps by a running npm start`,
-        fix: 'if not, set MOSHI_HTTP_PORT to a free port',
-      };
+  const variables = { host: 'MOSHI_HTTP_HOST', port: 'MOSHI_HTTP_PORT' };
+  const problem = await tcpPortProblem(port, host, variables);
+  if (problem === null) {
+    return { status: 'ok', found: `${host}:${port} is free` };
+  }
+  // A running `npm start` holds it, and all is well; any other problem ends the next one.
+  const isTaken = problem.includes('is taken');
+  return { status: isTaken ? 'warning' : 'failed', found: problem };
 }

@@ -5,12 +5,47 @@ import net from 'node:net';
 export type PortTest = (port: number) => Promise<boolean>;
 
 /** True when a TCP server could listen on that address now. */
-export function isTcpPortFree(port: number, host = '127.0.0.1'): Promise<boolean> {
+export async function isTcpPortFree(port: number, host = '127.0.0.1'): Promise<boolean> {
+  return (await listenFailure(port, host)) === null;
+}
+
+/**
+ * Why a TCP server cannot listen on that address, with what to do; null when it can.
+ *
+ * @param variables - Names of the settings that hold host and port, for the message.
+ */
+export async function tcpPortProblem(
+  port: number,
+  host: string,
+  variables: { host: string; port: string },
+): Promise<string | null> {
+  const code = await listenFailure(port, host);
+  switch (code) {
+    case null:
+      return null;
+    case 'EADDRINUSE':
+      return (
+        `port ${port} of ${host} is taken: stop what listens there (perhaps another npm start), ` +
+        `or set ${variables.port} to a free one`
+      );
+    case 'EACCES':
+      return `port ${port} needs rights this process lacks: set ${variables.port} above 1023`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return `${host} is no address of this machine: set ${variables.host} to one, for example 127.0.0.1`;
+    default:
+      return `nothing can listen on port ${port} of ${host} (${code}): check ${variables.host} and ${variables.port}`;
+  }
+}
+
+/** Code of the operating system's refusal, or null. */
+function listenFailure(port: number, host: string): Promise<string | null> {
   return new Promise((resolve) => {
     const server = net.createServer();
-    server.once('error', () => resolve(false));
+    server.once('error', (error: Error & { code?: string }) => resolve(error.code ?? 'unknown'));
     server.listen({ port, host, exclusive: true }, () => {
-      server.close(() => resolve(true));
+      server.close(() => resolve(null));
     });
   });
 }

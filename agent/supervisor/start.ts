@@ -6,7 +6,7 @@ import { CommandError, type CommandContext } from '../commands/command-context.t
 import { listenForSignals, whenAborted, type StopSignals } from '../commands/until-signal.ts';
 import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
 import { WARM_PROCESS_MESSAGE } from '../room/warm-process.ts';
-import { anyFreeTcpPort, isTcpPortFree } from '../livekit-server/free-port.ts';
+import { anyFreeTcpPort, tcpPortProblem } from '../livekit-server/free-port.ts';
 import { createRoomDirectory } from '../server/room-directory.ts';
 import { firstAbort } from './first-abort.ts';
 import { prepareLiveKitProcess } from './livekit-process.ts';
@@ -195,11 +195,10 @@ async function announce(
 
 async function checkHttpPort(config: Config): Promise<void> {
   const { host, port } = config.server;
-  if (!(await isTcpPortFree(port, host))) {
-    throw new CommandError(
-      `port ${port} of ${host} is taken or not ours to use: stop what listens there (perhaps ` +
-        'another npm start), or set MOSHI_HTTP_PORT to a free one',
-    );
+  const variables = { host: 'MOSHI_HTTP_HOST', port: 'MOSHI_HTTP_PORT' };
+  const problem = await tcpPortProblem(port, host, variables);
+  if (problem !== null) {
+    throw new CommandError(problem);
   }
 }
 
