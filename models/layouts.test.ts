@@ -137,6 +137,18 @@ describe('refuses by name', () => {
       message: /no tensor depformer_in\.3\.weight \(its name in the PyTorch layout.*Candle layout/,
     },
     {
+      problem: 'steps with norms of their own',
+      layout: 'candle-bf16',
+      change: () => ({
+        'depformer.3.transformer.layers.0.norm1.alpha': {
+          shape: [1, 1, 64],
+          data: Array(64).fill(2),
+          type: 'BF16',
+        },
+      }),
+      message: /depformer\.0\.\S+norm1\.alpha and depformer\.3\.\S+norm1\.alpha differ/,
+    },
+    {
       problem: 'missing biases',
       layout: 'mlx-q4',
       change: () => ({ 'audio_embs.2.biases': undefined }),

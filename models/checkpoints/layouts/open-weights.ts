@@ -12,11 +12,22 @@ import { candleToPytorch, isCandle } from './candle.ts';
 import { GGUF_MAGIC, GgufFile, ggufPacking } from './gguf.ts';
 import { isMlx, mlxPacking, mlxScheme, mlxToPytorch } from './mlx.ts';
 import { int8Packing, isPytorchInt8, isRowScale } from './pytorch-int8.ts';
-import { PLAIN_TYPES, type PresentedTensor, type TensorContainer } from './stored-tensors.ts';
+import {
+  PLAIN_TYPES,
+  type PresentedTensor,
+  type StoredTensor,
+  type TensorContainer,
+} from './stored-tensors.ts';
 import { UnpackedWeights } from './unpacked-weights.ts';
 
 /** Name of the file that a build writes for a quantised model. */
 const UNPACKED_FILE = 'language-model.safetensors';
+
+/**
+ * Copies up to this size are compared: all norms, which are what a fine-tuned model might no longer
+ * share. The sets of a schedule are too large to read each time a model is opened.
+ */
+const MAX_COMPARED_BYTES = 65_536;
 
 export type OpenedWeights = {
   readonly source: WeightSource;
@@ -51,10 +62,11 @@ export async function openWeights(
       `${path}: config.json says quantize, but no tensor has row scales (weight_scb).`,
     );
   }
-  const { layout, tensors } = present(file, config);
+  const { layout, tensors, copies } = present(file, config);
   if (layout === 'PyTorch' && file instanceof SafetensorsFile) {
     return { source: file, unpacked: null };
   }
+  await checkCopies(path, copies);
   if (tensors.every(({ packing }) => packing === null)) {
     const views = tensors.map((tensor) => [tensor.name, viewInPlace(file, tensor)] as const);
     return { source: new TranslatedWeights(path, layout, views), unpacked: null };
@@ -65,15 +77,26 @@ export async function openWeights(
   return { source: weights.source, unpacked: { fileName: UNPACKED_FILE, weights } };
 }
 
-/** The tensors under PyTorch's names; of copies that the steps of a layout have, the first. */
+/**
+ * The tensors under PyTorch's names; where steps of the depth transformer have copies of a tensor that
+ * PyTorch shares between them, the first copy, and the pairs that must be equal.
+ */
 function present(
   file: TensorContainer,
   config: LanguageModelConfig,
-): { layout: string; tensors: readonly PresentedTensor[] } {
+): {
+  layout: string;
+  tensors: readonly PresentedTensor[];
+  copies: readonly (readonly [StoredTensor, StoredTensor])[];
+} {
   const names = file.names();
   const tensors = new Map<string, PresentedTensor>();
+  const copies: [StoredTensor, StoredTensor][] = [];
   const add = (tensor: PresentedTensor | null): void => {
-    if (tensor !== null && !tensors.has(tensor.name)) tensors.set(tensor.name, tensor);
+    if (tensor === null) return;
+    const first = tensors.get(tensor.name);
+    if (first === undefined) tensors.set(tensor.name, tensor);
+    else copies.push([first.stored, tensor.stored]);
   };
   let layout = 'PyTorch';
   if (isMlx(names)) {
@@ -106,7 +129,7 @@ function present(
     layout = 'GGUF';
     for (const name of names) add(plain(file, name, name));
   }
-  return { layout, tensors: [...tensors.values()] };
+  return { layout, tensors: [...tensors.values()], copies };
 }
 
 /** A tensor that needs no other: plain numbers, or blocks that hold their own scale. */
@@ -124,6 +147,31 @@ function plain(file: TensorContainer, name: string, target: string | null): Pres
   // MLX keeps the scales of norms [D], PyTorch [1, 1, D].
   const flatScale = target.endsWith('.alpha') && shape.length === 1;
   return { name: target, shape: flatScale ? [1, 1, ...shape] : shape, stored, packing };
+}
+
+/** @throws CheckpointError when copies differ: the graphs have one tensor for all steps. */
+async function checkCopies(
+  path: string,
+  copies: readonly (readonly [StoredTensor, StoredTensor])[],
+): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    const read = async ({ offsetBytes, lengthBytes }: StoredTensor): Promise<Buffer> => {
+      const buffer = Buffer.alloc(lengthBytes);
+      await file.read(buffer, 0, lengthBytes, offsetBytes);
+      return buffer;
+    };
+    for (const [first, second] of copies) {
+      if (Math.max(first.lengthBytes, second.lengthBytes) > MAX_COMPARED_BYTES) continue;
+      if ((await read(first)).equals(await read(second))) continue;
+      throw new CheckpointError(
+        `${path}: tensors ${first.name} and ${second.name} differ; steps that do not share them are ` +
+          `not implemented.`,
+      );
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 function viewInPlace(file: TensorContainer, { name, shape, stored }: PresentedTensor): TensorView {
