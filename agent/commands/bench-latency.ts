@@ -15,8 +15,8 @@ const MODEL_FRAME_MS = 80;
 const WARM_UP_MS = 4_000;
 const CHIRPS = 60;
 const STALL_MS = 1_000;
-/** Time to get over the stall: the backlog drains by pauses. */
-const RECOVERY_MS = 6_000;
+/** Time to get over the stall: both tracks begin anew. */
+const RECOVERY_MS = 2_000;
 const CHIRPS_AFTER_STALL = 20;
 const PERCENTILES = { p50: 0.5, p95: 0.95 } as const;
 
@@ -31,7 +31,12 @@ export type LatencyReport = {
   roundTripMs: DelayFigures;
   /** One client → another → the first, the sum of both ways, ms. */
   betweenClientsMs: DelayFigures;
-  /** The first minus the median of the second minus the model's frame, ms. */
+  /**
+   * The first minus the median of the second minus the model's frame, ms.
+   *
+   * Can be negative: the floor is two whole hops between clients, jitter buffers of both receivers
+   * included, and those buffers may settle at more than the agent's and the caller's do.
+   */
   addedMs: { p50: number; p95: number };
   /** Median of the last third of the chirps minus that of the first third, ms. */
   driftMs: number;
@@ -202,6 +207,9 @@ function table(report: LatencyReport): string {
       afterStallMs.addedP50 + afterStallMs.p95 - afterStallMs.p50,
       `change ${afterStallMs.changeOfP50.toFixed(1)} ms`,
     ),
+    'Added is the round trip less the median between two clients, there and back, and the frame.',
+    'Both ways contain two jitter buffers of receivers, so it is below 0 where the buffers of the',
+    'clients happen to be longer than those of the agent.',
     '',
   ].join('\n');
 }

@@ -60,6 +60,17 @@ export class AgentVoice {
     );
   }
 
+  /**
+   * Publishes the track anew: to those who listen, the second without packets that a stall leaves
+   * behind looks like a network that delays by a second, and their jitter buffers hold everything
+   * back for as long, for ten seconds and more. A new track begins with an empty one.
+   */
+  async renew(room: Room, sid: string): Promise<LocalTrackPublication> {
+    this.clear();
+    await room.localParticipant?.unpublishTrack(sid, false);
+    return this.publish(room);
+  }
+
   /** While false, what is spoken is dropped, so that nobody hears it late. */
   set isHeard(isHeard: boolean) {
     if (this.#isHeard && !isHeard) {

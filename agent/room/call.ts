@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { AutoSubscribe, voice } from '@livekit/agents';
 import type { JobContext, log } from '@livekit/agents';
 import { RoomEvent } from '@livekit/rtc-node';
-import type { RemoteAudioTrack, Room } from '@livekit/rtc-node';
+import type { LocalTrackPublication, RemoteAudioTrack, Room } from '@livekit/rtc-node';
 import {
   EngineConnectionError,
   MoshiModel,
@@ -68,6 +68,7 @@ export class Call {
   #agentSession: voice.AgentSession | null = null;
   #moshi: MoshiSession | null = null;
   #ear: ParticipantEar | null = null;
+  #publication: LocalTrackPublication | null = null;
   #voiceSubscribed: Promise<void> = Promise.resolve();
   #graceTimer: NodeJS.Timeout | null = null;
   #engineState: MoshiState['state'] = 'connecting';
@@ -99,6 +100,7 @@ export class Call {
     this.#context.addShutdownCallback(() => this.#close());
     await this.#context.connect(undefined, AutoSubscribe.SUBSCRIBE_NONE);
     const publication = await this.#voice.publish(this.#room);
+    this.#publication = publication;
     this.#voiceSubscribed = publication.waitForSubscription();
     this.#room.on(RoomEvent.ParticipantConnected, this.#leaveToRival);
     this.#room.on(RoomEvent.ParticipantConnected, this.#announce);
@@ -239,13 +241,34 @@ export class Call {
     void this.#ear?.close().catch(() => undefined);
     this.#ear =
       track &&
-      new ParticipantEar(track, (samples) => {
-        this.#lastHeardMs = performance.now();
-        if (this.#hasBegun) {
-          this.#moshi?.pushSamples(samples);
-        }
+      new ParticipantEar(track, {
+        onSamples: (samples) => {
+          this.#lastHeardMs = performance.now();
+          if (this.#hasBegun) {
+            this.#moshi?.pushSamples(samples);
+          }
+        },
+        onStall: this.#onStall,
       });
   };
+
+  /** Jitter buffers on both ways learned from the stall to wait; this makes them forget it. */
+  #onStall = (gapMs: number): void => {
+    this.#logger.warn({ gapMs }, 'this process stood still, the sound starts anew on both ways');
+    this.#roster.renewMicrophone();
+    void this.#renewVoice().catch((error: unknown) => this.#fail(error));
+  };
+
+  async #renewVoice(): Promise<void> {
+    const publication = this.#publication;
+    // While the connection is being repaired, LiveKit publishes everything anew by itself.
+    if (publication?.sid === undefined || !this.#room.isConnected || !this.#hasBegun) {
+      return;
+    }
+    // A second stall may come before the first is over.
+    this.#publication = null;
+    this.#publication = await this.#voice.renew(this.#room, publication.sid);
+  }
 
   #onReconnecting = (): void => {
     this.#connectedAgainMs = Infinity;

@@ -82,6 +82,17 @@ export class HumanRoster extends EventEmitter<HumanRosterEvents> {
     }
   }
 
+  /**
+   * Subscribes to the microphone anew. Its jitter buffer, which a stall of this process has taught
+   * to wait for long, is replaced by one that knows nothing of it.
+   */
+  renewMicrophone(): void {
+    const heard = this.#heard === null ? undefined : this.#room.remoteParticipants.get(this.#heard);
+    const publication = heard && voiceOf(heard);
+    // `TrackUnsubscribed` makes the refresh ask for it again.
+    publication?.setSubscribed(false);
+  }
+
   #refresh = (): void => {
     const humans = [...this.#room.remoteParticipants.values()].filter(isHuman);
     // The map keeps the order of arrival.
@@ -106,12 +117,16 @@ export function isHuman(participant: RemoteParticipant): boolean {
 
 /** Finds the first voice track, subscribing to it where needed; never to the sound of a screen. */
 function subscribedMicrophone(participant: RemoteParticipant): RemoteAudioTrack | null {
-  const publication = [...participant.trackPublications.values()].find(isVoice);
+  const publication = voiceOf(participant);
   if (publication?.track instanceof RemoteAudioTrack && publication.subscribed) {
     return publication.track;
   }
   publication?.setSubscribed(true);
   return null;
+}
+
+function voiceOf(participant: RemoteParticipant): RemoteTrackPublication | undefined {
+  return [...participant.trackPublications.values()].find(isVoice);
 }
 
 function isVoice({ kind, source }: RemoteTrackPublication): boolean {

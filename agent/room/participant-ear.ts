@@ -8,14 +8,26 @@ const ROOM_SAMPLE_RATE = 48_000;
 const MODEL_SAMPLE_RATE = 24_000;
 /** Shorter costs more events, longer adds its length to the delay. */
 const CHUNK_MS = 10;
+/** A gap that no network makes, since LiveKit fills those: this process stood still, ms. */
+const STALL_MS = 400;
+/** Time after a stall in which all that waited meanwhile is handed over, and dropped, ms. */
+const STALE_MS = 100;
 const PCM16_SCALE = 1 / 32_768;
 
+export type EarListener = {
+  /** 24 kHz mono in [-1, 1]. */
+  onSamples: (samples: Float32Array) => void;
+  /** Nothing came for so long, ms, and what comes now is old. */
+  onStall: (gapMs: number) => void;
+};
+
 /**
- * Listens to one person's track: 48 kHz from the room, 24 kHz mono in [-1, 1] to `onSamples`, at the
- * pace of the room.
+ * Listens to one person's track: 48 kHz from the room, 24 kHz mono to the listener, at the pace of
+ * the room.
  *
  * LiveKit queues without bound for a reader that falls behind, so the loop does nothing but
- * convert and hand over.
+ * convert and hand over. What piles up while this process stands still is dropped: handed over, it
+ * would make the model answer late for as long as the stall was.
  */
 export class ParticipantEar {
   readonly #reader: ReadableStreamDefaultReader<AudioFrame>;
@@ -23,10 +35,10 @@ export class ParticipantEar {
     inputRate: ROOM_SAMPLE_RATE,
     outputRate: MODEL_SAMPLE_RATE,
   });
-  readonly #onSamples: (samples: Float32Array) => void;
+  readonly #listener: EarListener;
 
-  constructor(track: RemoteTrack, onSamples: (samples: Float32Array) => void) {
-    this.#onSamples = onSamples;
+  constructor(track: RemoteTrack, listener: EarListener) {
+    this.#listener = listener;
     const stream = new AudioStream(track, {
       sampleRate: ROOM_SAMPLE_RATE,
       numChannels: 1,
@@ -42,12 +54,23 @@ export class ParticipantEar {
   }
 
   async #listen(): Promise<void> {
+    let lastMs = Infinity;
+    let staleUntilMs = 0;
     for (;;) {
       const { done, value } = await this.#reader.read();
       if (done) {
         return;
       }
-      this.#onSamples(this.#resampler.push(toFloats(value.data)));
+      const nowMs = performance.now();
+      if (nowMs - lastMs > STALL_MS) {
+        this.#resampler.reset();
+        staleUntilMs = nowMs + STALE_MS;
+        this.#listener.onStall(nowMs - lastMs);
+      }
+      lastMs = nowMs;
+      if (nowMs >= staleUntilMs) {
+        this.#listener.onSamples(this.#resampler.push(toFloats(value.data)));
+      }
     }
   }
 }
