@@ -2,7 +2,7 @@
 //
 // usage: start.mjs MODULE ARGUMENT…: checks Node, installs what package-lock.json says where it is
 // not there, then runs the TypeScript module with the arguments.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -41,6 +41,32 @@ function isInstalled() {
   });
 }
 
+/** npm finishes its work in spite of Ctrl-C, and a second install beside it would fail: it is ended. */
+function installPackages() {
+  const isWindows = process.platform === 'win32';
+  return new Promise((resolve) => {
+    const npm = spawn('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+      cwd: directory,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      shell: isWindows,
+      detached: !isWindows,
+    });
+    npm.once('error', (error) => resolve({ status: null, error }));
+    npm.once('exit', (status) => resolve({ status }));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+      process.once(signal, () => {
+        if (npm.pid !== undefined && npm.exitCode === null) {
+          process.kill(isWindows ? npm.pid : -npm.pid, 'SIGKILL');
+          process.stderr.write('stopped while installing, the next start installs again\n');
+        }
+        process.exit(130);
+      });
+    }
+  }).finally(() =>
+    ['SIGINT', 'SIGTERM', 'SIGHUP'].forEach((name) => process.removeAllListeners(name)),
+  );
+}
+
 if (isNodeTooOld()) {
   fail(
     `Node ${process.versions.node} is too old, ${MINIMUM_NODE.join('.')} or newer is needed: ` +
@@ -49,11 +75,7 @@ if (isNodeTooOld()) {
 }
 if (!isInstalled()) {
   process.stderr.write('installing packages (npm ci), this takes a minute\n');
-  const result = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
-    cwd: directory,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    shell: process.platform === 'win32',
-  });
+  const result = await installPackages();
   if (result.status !== 0) {
     fail(
       result.error === undefined
