@@ -61,10 +61,7 @@ function createProgram(): Command {
         '\nExit status: 0 done, 1 failed (one line "error: …"), 2 wrong usage.',
     );
   const modelOption = (): Option =>
-    new Option(
-      '--model <model>',
-      'short name, or folder in Kyutai’s layout (default: MOSHI_MODEL)',
-    );
+    new Option('--model <model>', 'short name, or folder of a checkpoint (default: MOSHI_MODEL)');
   const deviceOption = (): Option =>
     new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
       device.options,

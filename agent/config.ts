@@ -36,7 +36,7 @@ export interface Config {
     apiSecret: string | undefined;
   };
   model: {
-    /** Short name, or folder in Kyutai's layout. */
+    /** Short name, or folder of a checkpoint as Kyutai publishes it. */
     name: string;
   };
   engine: {

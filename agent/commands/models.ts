@@ -20,7 +20,9 @@ export function listModels(context: CommandContext, format: OutputFormat): Promi
     for (const { name, directory, isDemo } of models) {
       context.print(`${name}  ${isDemo ? 'tiny model that shows the path  ' : ''}${directory}`);
     }
-    context.print('Any folder with a checkpoint in Kyutai’s PyTorch layout is a model, too.');
+    context.print(
+      'Any folder with a Moshi checkpoint is a model, too: PyTorch, MLX, Candle or GGUF files as Kyutai publishes them.',
+    );
   }
   return Promise.resolve();
 }
