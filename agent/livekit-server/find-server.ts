@@ -25,7 +25,7 @@ export interface FindServerEffects {
   report(text: string): void;
 }
 
-export const DOCKER_IMAGE = `livekit/livekit-server:v${LIVEKIT_VERSION}`;
+const DOCKER_IMAGE = `livekit/livekit-server:v${LIVEKIT_VERSION}`;
 
 /** No way to a server is left; the message says what to install. */
 export class NoLiveKitServerError extends Error {

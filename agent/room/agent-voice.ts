@@ -6,7 +6,7 @@ import {
   TrackSource,
 } from '@livekit/rtc-node';
 import type { LocalTrackPublication, Room } from '@livekit/rtc-node';
-import { BacklogController, createResampler } from '../../plugins/moshi/index.ts';
+import { BacklogController, createResampler, toPcm16 } from '../../plugins/moshi/index.ts';
 
 const ROOM_SAMPLE_RATE = 48_000;
 const MODEL_SAMPLE_RATE = 24_000;
@@ -17,7 +17,6 @@ const MODEL_SAMPLE_RATE = 24_000;
 const QUEUE_SIZE_MS = 200;
 /** Frames that wait for LiveKit to take them; more are dropped and counted. */
 const MAX_WAITING_FRAMES = 6;
-const PCM16_FULL_SCALE = 32_767;
 
 /**
  * The agent's voice in the room: every frame of the model, silence included, on a track of its own.
@@ -149,14 +148,4 @@ export class AgentVoice {
       this.#isPumping = false;
     }
   }
-}
-
-/** LiveKit reads the whole buffer behind an array, so the result owns its own. */
-function toPcm16(samples: Float32Array): Int16Array {
-  const pcm = new Int16Array(samples.length);
-  for (let index = 0; index < samples.length; index += 1) {
-    const sample = Math.max(-1, Math.min(1, samples[index] ?? 0));
-    pcm[index] = Math.round(sample * PCM16_FULL_SCALE);
-  }
-  return pcm;
 }

@@ -1,6 +1,6 @@
 import { AudioStream } from '@livekit/rtc-node';
 import type { AudioFrame, RemoteTrack } from '@livekit/rtc-node';
-import { createResampler } from '../../plugins/moshi/index.ts';
+import { createResampler, fromPcm16 } from '../../plugins/moshi/index.ts';
 
 /** What a room carries, Hz. */
 const ROOM_SAMPLE_RATE = 48_000;
@@ -12,7 +12,6 @@ const CHUNK_MS = 10;
 const STALL_MS = 400;
 /** Time after a stall in which all that waited meanwhile is handed over, and dropped, ms. */
 const STALE_MS = 100;
-const PCM16_SCALE = 1 / 32_768;
 
 export type EarListener = {
   /** 24 kHz mono in [-1, 1]. */
@@ -69,16 +68,8 @@ export class ParticipantEar {
       }
       lastMs = nowMs;
       if (nowMs >= staleUntilMs) {
-        this.#listener.onSamples(this.#resampler.push(toFloats(value.data)));
+        this.#listener.onSamples(this.#resampler.push(fromPcm16(value.data)));
       }
     }
   }
-}
-
-function toFloats(pcm: Int16Array): Float32Array {
-  const samples = new Float32Array(pcm.length);
-  for (let index = 0; index < pcm.length; index += 1) {
-    samples[index] = (pcm[index] ?? 0) * PCM16_SCALE;
-  }
-  return samples;
 }

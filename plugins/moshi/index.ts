@@ -21,4 +21,5 @@ export type { HealthReport, ModelInfo } from './protocol/messages.ts';
 export { Resampler, createResampler } from './audio/resampler.ts';
 export type { ResamplerOptions } from './audio/resampler.ts';
 export { BacklogController } from './audio/backlog-controller.ts';
+export { fromPcm16, toPcm16 } from './audio/pcm16.ts';
 export type { BacklogCounters } from './audio/backlog-controller.ts';

@@ -1,5 +1,6 @@
 /** LiveKit's `AudioFrame` (int16, any rate, interleaved) to and from the engine's Float32 mono. */
 import { AudioFrame } from '@livekit/rtc-node';
+import { toPcm16 } from '../audio/pcm16.ts';
 import { WIRE_SAMPLE_RATE } from '../protocol/messages.ts';
 
 const INT16_SCALE = 32_768;
@@ -22,16 +23,9 @@ export function monoSamples(frame: AudioFrame): Float32Array {
 /** Userdata key under which a frame says that it belongs to an utterance. */
 const SPEECH_MARK = 'moshi.isSpeech';
 
-/**
- * A frame of 24 kHz mono. Its samples get a buffer of their own: LiveKit sends a frame's whole
- * underlying buffer and ignores where a view begins.
- */
+/** A frame of 24 kHz mono, which owns its samples. */
 export function speechFrame(samples: Float32Array, isSpeech: boolean): AudioFrame {
-  const data = new Int16Array(samples.length);
-  for (let index = 0; index < samples.length; index += 1) {
-    const value = Math.round((samples[index] ?? 0) * INT16_SCALE);
-    data[index] = Math.max(-INT16_SCALE, Math.min(INT16_SCALE - 1, value));
-  }
+  const data = toPcm16(samples);
   return new AudioFrame(data, WIRE_SAMPLE_RATE, 1, data.length, { [SPEECH_MARK]: isSpeech });
 }
 

@@ -105,7 +105,6 @@ const errorMessage = z.object({
   code: engineErrorCode,
   message: z.string(),
 });
-export type ErrorMessage = z.infer<typeof errorMessage>;
 
 export const engineMessage = z.discriminatedUnion('type', [
   readyMessage,

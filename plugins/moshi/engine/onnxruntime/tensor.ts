@@ -18,8 +18,6 @@ export function rowBytes(layout: RowLayout): number {
   return rowLength(layout) * ELEMENT_BYTES[layout.type];
 }
 
-export type TensorArray = Float32Array | BigInt64Array | Uint8Array;
-
 /** Memory of this process that two threads and ONNX Runtime see at once; zeros at first. */
 export class HostTensor {
   readonly layout: RowLayout;
