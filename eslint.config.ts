@@ -98,8 +98,8 @@ export default defineConfig(
     ['plugins/moshi/engine/**/*.ts'],
     {
       '/(livekit|agent)/': 'the engine knows no rooms.',
-      '/models/(?!manifest)':
-        'the engine reads the manifest of a built model and nothing else of models/.',
+      '/models/(?!manifest|tokenizer/)':
+        'the engine reads the manifest and the tokenizer of a built model and nothing else of models/.',
     },
     ['@livekit/*', 'livekit-server-sdk'],
   ),

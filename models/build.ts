@@ -152,6 +152,15 @@ function describeModel(
       audioTopK: Math.min(generation.top_k ?? REFERENCE_SAMPLING.audioTopK, widths.audio),
     },
     noise: { textWidth: widths.text, audioWidth: widths.audio },
+    precision: 'f32',
+    conditions: [],
+    guidance: null,
+    endOfStreamToken: null,
+    prompt: null,
+    embeddingWidth: null,
+    pauses: null,
+    textDelayFrames: 0,
+    leadingSilenceFrames: 0,
   };
 }
 

@@ -38,7 +38,7 @@
  */
 import { z } from 'zod';
 
-export const MANIFEST_FORMAT_VERSION = 1;
+export const MANIFEST_FORMAT_VERSION = 2;
 
 const tensorType = z.enum(['float32', 'int64', 'bool']);
 export type TensorType = z.infer<typeof tensorType>;
@@ -92,11 +92,39 @@ export const vocabularyPiece = z.object({
 });
 export type VocabularyPiece = z.infer<typeof vocabularyPiece>;
 
+/** Families of checkpoints; `stt` hears and writes but does not speak. */
+export const modelKind = z.enum(['moshi', 'personaplex', 'hibiki', 'stt']);
+export type ModelKind = z.infer<typeof modelKind>;
+
+/** What the weights of the language model's matrices are when a step reads them. */
+export const precision = z.enum(['f32', 'bf16', 'f16', 'q8', 'q4']);
+export type Precision = z.infer<typeof precision>;
+
+/** One choice the model was trained to obey; graph input `condition_<name>` i64 [B] is an index into `values`. */
+const conditionDescription = z.object({
+  name: z.string().min(1),
+  values: z.array(z.string()).min(1),
+  /** Index of the value for conversations that ask for none. */
+  default: z.number().int().nonnegative(),
+});
+export type ConditionDescription = z.infer<typeof conditionDescription>;
+
+/** How a model that takes a system prompt hears and speaks while it is prompted. */
+const promptDescription = z.object({
+  /** [D] codes that the model speaks while it reads. */
+  silenceCodes: z.array(z.number().int().nonnegative()),
+  /** [U] codes that the model hears while it is prompted. */
+  toneCodes: z.array(z.number().int().nonnegative()),
+  /** Frames of silence after the voice, and again after the text. */
+  gapFrames: z.number().int().nonnegative(),
+});
+export type PromptDescription = z.infer<typeof promptDescription>;
+
 export const modelManifest = z.object({
   formatVersion: z.literal(MANIFEST_FORMAT_VERSION),
   /** Short name shown to people, for example `demo`. */
   name: z.string().min(1),
-  kind: z.enum(['moshi']),
+  kind: modelKind,
   /** True for the built-in tiny model: page and log say so. */
   isDemo: z.boolean(),
   /** Absolute folder that the graphs' external weight locations are relative to. */
@@ -122,6 +150,37 @@ export const modelManifest = z.object({
     textWidth: z.number().int().positive(),
     audioWidth: z.number().int().positive(),
   }),
+  precision,
+  /** Empty for models without conditions. */
+  conditions: z.array(conditionDescription),
+  /**
+   * Default of classifier-free guidance; the graph then has an input `guidance` f32 [B] and computes
+   * every row twice. Null for models without.
+   */
+  guidance: z.number().nullable(),
+  /** Text token that ends a stream whose input has ended, or null for models that never end. */
+  endOfStreamToken: z.number().int().nullable(),
+  /** Null for models that take no system prompt. */
+  prompt: promptDescription.nullable(),
+  /**
+   * Width W of the inputs `embedding` f32 [B,W] and `has_embedding` bool [B], by which a row can read
+   * a recorded sum of embeddings in place of its tokens; null for graphs without.
+   */
+  embeddingWidth: z.number().int().positive().nullable(),
+  /**
+   * Heads that judge whether the speaker has paused: output `pauses` f32 [B, heads, classes] are
+   * probabilities, class 0 of a head meaning a pause within its horizon. Null for models without.
+   */
+  pauses: z
+    .object({
+      horizonsSeconds: z.array(z.number().positive()),
+      classes: z.number().int().positive(),
+    })
+    .nullable(),
+  /** Frames by which a transcript lags what is heard; 0 for models that converse. */
+  textDelayFrames: z.number().int().nonnegative(),
+  /** Frames of silence that a transcript wants before the first sound. */
+  leadingSilenceFrames: z.number().int().nonnegative(),
   /** Path relative to the manifest: JSON array of `vocabularyPiece`, indexed by token id. */
   vocabularyFile: z.string().min(1),
   graphs: z.array(graphDescription).min(1),
