@@ -37,6 +37,9 @@ class ManualDevice implements SteppingDevice {
   reset(slot: number): void {
     this.requests.push(`reset ${slot}`);
   }
+  move(from: number, to: number): void {
+    this.requests.push(`move ${from} ${to}`);
+  }
   step(batch: number): Promise<StepOutcome> {
     this.requests.push(`step ${batch}`);
     return new Promise((resolve, reject) => (this.#end = { resolve, reject }));
@@ -138,6 +141,22 @@ test('a row without a sound ends its conversation and no other', async () => {
   expect(b.ends).toEqual([]);
   expect(b.frames).toHaveLength(2);
   expect(conversations.attached).toBe(1);
+});
+
+test('when one leaves, the highest takes its slot between two steps and misses nothing', async () => {
+  const { device, join } = setUp();
+  const [a, b] = [join(), join()];
+  b.conversation.push(frame);
+  a.conversation.leave();
+  b.conversation.push(frame);
+  expect(device.requests.at(-1)).toBe('step 2');
+  await device.end();
+  expect(b.conversation.slot).toBe(0);
+  expect(device.requests.slice(-2)).toEqual(['move 1 0', 'step 1']);
+  await device.end();
+  expect(b.frames.map(({ step }) => step)).toEqual([0, 1]);
+  b.conversation.leave();
+  expect(join().conversation.slot).toBe(0);
 });
 
 describe('a device', () => {

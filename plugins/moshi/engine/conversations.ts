@@ -4,6 +4,7 @@
  * Knows no sockets. Requests to the device are handled in order, so a slot can be given away while
  * its last step is still under way; what that step gives is then nobody's and is dropped.
  */
+import { strict as assert } from 'node:assert';
 import type { Logger } from 'pino';
 
 import type { ModelManifest } from '../../../models/manifest.ts';
@@ -28,6 +29,7 @@ export type ConversationListener = {
 
 /** One client's place in the engine. Ignores everything after it has left or failed. */
 export interface Conversation {
+  /** Where it is now; it moves down when others leave. */
   readonly slot: number;
   /** Adds samples, 24 kHz mono. */
   push(samples: Float32Array): void;
@@ -37,6 +39,7 @@ export interface Conversation {
 }
 
 type State = {
+  slot: number;
   readonly listener: ConversationListener;
   readonly decoder: StreamingTextDecoder;
   step: number;
@@ -90,6 +93,7 @@ export class Conversations {
       return null;
     }
     const state: State = {
+      slot,
       listener,
       decoder: new StreamingTextDecoder(this.#options.vocabulary),
       step: 0,
@@ -99,20 +103,22 @@ export class Conversations {
     this.#states[slot] = state;
     this.#options.device.attach(slot, options);
     const whileAttached = (act: () => void): void => {
-      if (this.#states[slot] === state) {
+      if (this.#states[state.slot] === state) {
         act();
       }
     };
     return {
-      slot,
-      push: (samples) => whileAttached(() => this.#push(slot, state, samples)),
-      reset: () => whileAttached(() => this.#reset(slot, state)),
-      leave: () => whileAttached(() => this.#free(slot)),
+      get slot() {
+        return state.slot;
+      },
+      push: (samples) => whileAttached(() => this.#push(state, samples)),
+      reset: () => whileAttached(() => this.#reset(state)),
+      leave: () => whileAttached(() => this.#free(state)),
     };
   }
 
-  #push(slot: number, state: State, samples: Float32Array): void {
-    const dropped = this.#scheduler.push(slot, samples);
+  #push(state: State, samples: Float32Array): void {
+    const dropped = this.#scheduler.push(state.slot, samples);
     if (dropped > 0) {
       state.droppedFrames += dropped;
       this.#options.metrics.dropped(dropped);
@@ -121,23 +127,39 @@ export class Conversations {
     this.#stepIfIdle();
   }
 
-  #reset(slot: number, state: State): void {
-    this.#scheduler.reset(slot);
-    this.#options.device.reset(slot);
+  #reset(state: State): void {
+    this.#scheduler.reset(state.slot);
+    this.#options.device.reset(state.slot);
     state.decoder.reset();
     state.step = 0;
     state.epoch += 1;
   }
 
-  #free(slot: number): void {
+  #free({ slot }: State): void {
     this.#scheduler.leave(slot);
     this.#states[slot] = null;
+  }
+
+  /** Between two steps only: the results of one lie where its conversations were when it began. */
+  #moveDown(): void {
+    const move = this.#scheduler.compact();
+    if (move === null) {
+      return;
+    }
+    const state = this.#states[move.from] ?? null;
+    assert(state !== null, `slot ${move.from} has input but no conversation`);
+    this.#states[move.to] = state;
+    this.#states[move.from] = null;
+    state.slot = move.to;
+    this.#options.device.move(move.from, move.to);
+    this.#options.metrics.moved();
   }
 
   #stepIfIdle(): void {
     if (this.#stepping || this.#failure !== null) {
       return;
     }
+    this.#moveDown();
     const { device } = this.#options;
     const plan = this.#scheduler.next(device.tensors.pcm, device.tensors.execMask);
     if (plan === null) {
@@ -177,9 +199,9 @@ export class Conversations {
         continue;
       }
       if (!outcome.ok) {
-        this.#endRow(slot, state, `The model failed in a step: ${outcome.message}`);
+        this.#endRow(state, `The model failed in a step: ${outcome.message}`);
       } else if (outcome.failedSlots.includes(slot)) {
-        this.#endRow(slot, state, 'The model computed something that is no sound.');
+        this.#endRow(state, 'The model computed something that is no sound.');
       } else {
         this.#options.metrics.queued(queuedMs);
         state.listener.onFrame(this.#frame(slot, state, queuedMs, outcome.stepMs));
@@ -207,8 +229,8 @@ export class Conversations {
     };
   }
 
-  #endRow(slot: number, state: State, message: string): void {
-    this.#free(slot);
+  #endRow(state: State, message: string): void {
+    this.#free(state);
     state.listener.onFailed(message);
   }
 
@@ -219,9 +241,9 @@ export class Conversations {
     }
     this.#failure = reason;
     this.#options.logger.fatal({ reason }, 'the engine has lost its device');
-    for (const [slot, state] of this.#states.entries()) {
+    for (const state of this.#states) {
       if (state !== null) {
-        this.#endRow(slot, state, reason);
+        this.#endRow(state, reason);
       }
     }
     this.#options.onFailure(reason);

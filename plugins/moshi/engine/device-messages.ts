@@ -16,6 +16,7 @@ export type DeviceOptions = {
 export type DeviceRequest =
   | ({ type: 'attach'; slot: number } & RowOptions)
   | { type: 'reset'; slot: number }
+  | { type: 'move'; from: number; to: number }
   | { type: 'step'; batch: number }
   | { type: 'close' };
 

@@ -14,6 +14,8 @@ export interface SteppingDevice {
   readonly tensors: FrameTensors;
   attach(slot: number, options: RowOptions): void;
   reset(slot: number): void;
+  /** Moves a conversation into a free slot; it goes on there. */
+  move(from: number, to: number): void;
   /** At most one at a time. Rejects when the device is gone for good. */
   step(batch: number): Promise<StepOutcome>;
   close(): Promise<void>;
@@ -74,6 +76,10 @@ export class DeviceThread implements SteppingDevice {
 
   reset(slot: number): void {
     this.#send({ type: 'reset', slot });
+  }
+
+  move(from: number, to: number): void {
+    this.#send({ type: 'move', from, to });
   }
 
   step(batch: number): Promise<StepOutcome> {

@@ -48,6 +48,9 @@ try {
       case 'reset':
         stepper.reset(request.slot);
         break;
+      case 'move':
+        stepper.move(request.from, request.to);
+        break;
       case 'step':
         reply(step(stepper, request.batch));
         break;

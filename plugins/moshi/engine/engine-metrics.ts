@@ -15,6 +15,7 @@ export class EngineMetrics {
   readonly #rowSteps: Counter;
   readonly #late: Counter;
   readonly #dropped: Counter;
+  readonly #moves: Counter;
   readonly #errors: Counter;
   readonly #stepSeconds: Histogram;
   readonly #queuedSeconds: Histogram;
@@ -38,6 +39,7 @@ export class EngineMetrics {
     this.#rowSteps = counter('moshi_frames_total', 'Frames of 80 ms computed, all conversations.');
     this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
+    this.#moves = counter('moshi_moves_total', 'Conversations moved into a lower slot.');
     this.#errors = new Counter({
       name: 'moshi_errors_total',
       help: 'Conversations that ended with an error.',
@@ -77,6 +79,10 @@ export class EngineMetrics {
   dropped(frames: number): void {
     this.#droppedTotal += frames;
     this.#dropped.inc(frames);
+  }
+
+  moved(): void {
+    this.#moves.inc();
   }
 
   error(code: EngineErrorCode): void {

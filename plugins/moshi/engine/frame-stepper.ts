@@ -32,6 +32,9 @@ type Row = RowOptions & { random: RandomGenerator };
 /** Nothing is forced. */
 const FREE = -1n;
 
+/** Inputs that are written for one step, by whichever thread asks for it; all others stay with a row. */
+const INPUTS_OF_ONE_STEP = new Set(['pcm', 'exec_mask']);
+
 export class FrameStepper {
   readonly batches: number[];
   readonly tensors: FrameTensors;
@@ -96,6 +99,21 @@ export class FrameStepper {
       row.random = new RandomGenerator(row.seed);
     }
     this.#forget(slot);
+  }
+
+  /**
+   * Moves a conversation between two steps into another row, where it goes on to the same bit on
+   * the same graph. What was in the other row is gone, and the row it leaves is nobody's.
+   */
+  move(from: number, to: number): void {
+    this.graphs.copyRow(from, to);
+    for (const [name, tensor] of this.graphs.inputs) {
+      if (!INPUTS_OF_ONE_STEP.has(name)) {
+        tensor.copyRow(from, tensor, to);
+      }
+    }
+    this.#rows[to] = this.#rows[from] ?? null;
+    this.#rows[from] = null;
   }
 
   /**

@@ -99,6 +99,13 @@ export class GraphSet {
       state.zeroRow(row);
     }
   }
+
+  /** Copies a row's state over that of another row, on the device. */
+  copyRow(from: number, to: number): void {
+    for (const state of this.#states) {
+      state.copyRow(from, state, to);
+    }
+  }
 }
 
 function allocate(descriptions: TensorDescription[], rows: number): Map<string, HostTensor> {

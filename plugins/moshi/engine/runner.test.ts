@@ -90,6 +90,45 @@ describe.each(CHECKPOINTS)('%s', (checkpoint) => {
       expect(run(2, [])).toEqual(alone);
     }));
 
+  test('a conversation that moves into another row goes on to the same bit', () =>
+    withRunner((runner) => {
+      const frames = input.slice(0, 24);
+      const talk = (row: number, pcm: Float32Array): FrameResult =>
+        runner.step([{ row, pcm }], 4)[0]!;
+      runner.start(2, { sampling: NOISY, seed: 11 });
+      const stayed = frames.map((pcm) => talk(2, pcm));
+      runner.start(3, { sampling: NOISY, seed: 11 });
+      runner.start(0, { sampling: NOISY, seed: 5 });
+      const moved = frames.map((pcm, frame) => {
+        if (frame === 12) runner.move(3, 0);
+        if (frame < 12) runner.step([{ row: 0, pcm }], 4);
+        return talk(frame < 12 ? 3 : 0, pcm);
+      });
+      expect(moved).toEqual(stayed);
+    }));
+
+  test('of three conversations two say the same greedy words after the third has left', () =>
+    withRunner((runner) => {
+      const frames = input.slice(0, 24);
+      const say = (leaves: boolean): unknown[] => {
+        for (const row of [0, 1, 2]) runner.start(row, { sampling: GREEDY });
+        return frames.map((pcm, frame) => {
+          if (leaves && frame === 12) runner.move(2, 0);
+          const rows = !leaves || frame < 12 ? [0, 1, 2] : [1, 0];
+          const heard = (row: number): Float32Array => pcm.map((sample) => sample * (1 + row / 4));
+          const voices = leaves && frame >= 12 ? [1, 2] : [0, 1, 2];
+          const results = runner.step(
+            rows.map((row, index) => ({ row, pcm: heard(voices[index]!) })),
+            !leaves || frame < 12 ? 4 : undefined,
+          );
+          return results
+            .slice(leaves && frame >= 12 ? 0 : 1)
+            .map(({ textToken, frameTokens }) => ({ textToken, frameTokens }));
+        });
+      };
+      expect(say(true)).toEqual(say(false));
+    }));
+
   test('forced text and codes replace what would have been sampled', () =>
     withRunner((runner) => {
       runner.start(0, { sampling: GREEDY });

@@ -109,6 +109,15 @@ export class Runner {
     return inputs.map(({ row }) => this.#result(row));
   }
 
+  /** Moves a conversation between two steps into another row, where it goes on. */
+  move(from: number, to: number): void {
+    this.#stepper.move(from, to);
+    const decoder = this.#decoders[from];
+    assert(decoder !== undefined && to < this.#decoders.length, `there is no row ${from} or ${to}`);
+    this.#decoders[from] = this.#decoders[to] as StreamingTextDecoder;
+    this.#decoders[to] = decoder;
+  }
+
   dispose(): void {
     this.#runtime.dispose();
   }

@@ -107,3 +107,20 @@ test('forgets what waits at a reset and when a conversation leaves', () => {
   scheduler.attach();
   expect(next()).toBeNull();
 });
+
+test('moves the highest down, with its input, only while a smaller graph would do', () => {
+  const { scheduler, next, heard } = setUp();
+  for (let slot = 0; slot < 4; slot += 1) scheduler.attach();
+  for (let slot = 0; slot < 4; slot += 1) scheduler.push(slot, frames(slot + 1));
+  scheduler.leave(0);
+  expect(scheduler.compact()).toBeNull();
+  scheduler.leave(2);
+  expect(scheduler.compact()).toEqual({ from: 3, to: 0 });
+  expect(scheduler.compact()).toBeNull();
+  expect(next()).toMatchObject({ batch: 2, rows: [{ slot: 0 }, { slot: 1 }] });
+  expect([heard(0), heard(1)]).toEqual([4, 2]);
+  scheduler.leave(0);
+  expect(scheduler.compact()).toEqual({ from: 1, to: 0 });
+  scheduler.leave(0);
+  expect(scheduler.compact()).toBeNull();
+});

@@ -1,11 +1,14 @@
 /**
- * Decides which conversations step next.
+ * Decides which conversations step next, and in which slots they are.
  *
  * Work-conserving: `next` takes every conversation that has a whole frame waiting, on the smallest
  * graph that covers the highest of their slots. A frame starts at once while the device has time;
  * under load the batches grow by themselves. A conversation's own frames are 80 ms apart, so a step
  * that takes less keeps every deadline; if steps take longer, the queues fill and drop (see
  * `FrameQueue`) instead of falling behind.
+ *
+ * Conversations live in the lowest slots: when some leave, `compact` moves the highest down until the
+ * smallest graph that holds as many holds them all.
  */
 import { strict as assert } from 'node:assert';
 
@@ -22,6 +25,9 @@ export type PlannedStep = {
   /** Slots that step, ascending. */
   rows: { slot: number; queuedMs: number }[];
 };
+
+/** A conversation goes on in another slot. */
+export type Move = { from: number; to: number };
 
 export type SchedulerOptions = {
   slots: number;
@@ -61,6 +67,32 @@ export class FrameScheduler {
     this.#queues[slot] = null;
   }
 
+  /**
+   * Moves the highest conversation, with the input that waits, into the lowest free slot if the
+   * conversations would fit a smaller graph than the one that covers them now.
+   *
+   * One move a call: it costs a copy of the conversation's state, and frames wait for it.
+   *
+   * @returns What the device has to do before its next step, or null if all are where they should be.
+   */
+  compact(): Move | null {
+    const from = this.#queues.findLastIndex((queue) => queue !== null);
+    if (from === -1 || this.batchFor(from + 1) === this.batchFor(this.attached)) {
+      return null;
+    }
+    const to = this.#queues.indexOf(null);
+    this.#queues[to] = this.#queues[from] ?? null;
+    this.#queues[from] = null;
+    return { from, to };
+  }
+
+  /** The smallest graph that holds so many conversations. */
+  batchFor(conversations: number): number {
+    const batch = this.#batches.find((size) => size >= conversations);
+    assert(batch !== undefined, `no graph holds ${conversations} conversations`);
+    return batch;
+  }
+
   /** Forgets the input that waits. */
   reset(slot: number): void {
     this.#queues[slot]?.clear();
@@ -93,8 +125,6 @@ export class FrameScheduler {
     if (highest === undefined) {
       return null;
     }
-    const batch = this.#batches.find((size) => size > highest);
-    assert(batch !== undefined, `no graph covers slot ${highest}`);
-    return { batch, rows };
+    return { batch: this.batchFor(highest + 1), rows };
   }
 }

@@ -134,6 +134,12 @@ export class OnnxRuntime {
     return state;
   }
 
+  /** Frees one state before the runtime is disposed of; no session may be bound to it. */
+  releaseState(state: StateTensor): void {
+    this.#states.splice(this.#states.indexOf(state), 1);
+    state.dispose();
+  }
+
   /** Frees everything that came from this runtime; nothing of it may be used afterwards. */
   dispose(): void {
     for (const session of this.#sessions) {
@@ -282,10 +288,27 @@ export class StateTensor {
       return;
     }
     // A handle instead of an address: the whole tensor goes through the host, but only at a reset.
-    const all = new HostTensor(this.layout, this.rows);
-    this.#copy(all, this.#window(0, this.rows), 'to-host');
+    const all = this.#read();
     all.bytes().fill(0, row * bytes, (row + 1) * bytes);
     this.#copy(all, this.#window(0, this.rows), 'to-device');
+  }
+
+  /**
+   * Copies row `from` into row `to` of a state of the same layout and runtime, which may be this
+   * one. Stays on the device wherever rows have addresses.
+   */
+  copyRow(from: number, target: StateTensor, to: number): void {
+    if (this.#host !== null && target.#host !== null) {
+      this.#host.copyRow(from, target.#host, to);
+      return;
+    }
+    if (this.#device?.rowsAddressable === true) {
+      this.#copyTensors(this.#window(from, 1), target.#window(to, 1));
+      return;
+    }
+    const theirs = target.#read();
+    this.#read().copyRow(from, theirs, to);
+    target.#copy(theirs, target.#window(0, target.rows), 'to-device');
   }
 
   dispose(): void {
@@ -303,6 +326,13 @@ export class StateTensor {
     return wrapMemory(this.#api, this.#memory, { address, layout: this.layout, rows });
   }
 
+  /** All rows, in memory of this process. */
+  #read(): HostTensor {
+    const all = new HostTensor(this.layout, this.rows);
+    this.#copy(all, this.#window(0, this.rows), 'to-host');
+    return all;
+  }
+
   /** Copies between the host and a window of the device, and releases the window. */
   #copy(host: HostTensor, window: bigint, direction: 'to-device' | 'to-host'): void {
     if (this.#device === null) {
@@ -313,13 +343,21 @@ export class StateTensor {
       layout: host.layout,
       rows: host.rows,
     });
-    const from = BigUint64Array.of(direction === 'to-device' ? hostValue : window);
-    const to = BigUint64Array.of(direction === 'to-device' ? window : hostValue);
+    if (direction === 'to-device') {
+      this.#copyTensors(hostValue, window);
+    } else {
+      this.#copyTensors(window, hostValue);
+    }
+  }
+
+  /** Copies one value into another, at least one of them on the device, and releases both. */
+  #copyTensors(from: bigint, to: bigint): void {
     try {
-      this.#api.call('CopyTensors', this.#device.environment, from, to, null, 1);
+      const [source, target] = [BigUint64Array.of(from), BigUint64Array.of(to)];
+      this.#api.call('CopyTensors', this.#device?.environment ?? 0n, source, target, null, 1);
     } finally {
-      this.#api.call('ReleaseValue', hostValue);
-      this.#api.call('ReleaseValue', window);
+      this.#api.call('ReleaseValue', from);
+      this.#api.call('ReleaseValue', to);
     }
   }
 }

@@ -49,4 +49,10 @@ export class HostTensor {
   bytes(): Uint8Array {
     return new Uint8Array(this.buffer);
   }
+
+  /** Copies row `from` into row `to` of a tensor of the same layout, which may be this one. */
+  copyRow(from: number, target: HostTensor, to: number): void {
+    const bytes = rowBytes(this.layout);
+    target.bytes().set(this.bytes().subarray(from * bytes, (from + 1) * bytes), to * bytes);
+  }
 }
