@@ -20,11 +20,17 @@ import {
 import { join, resolve } from 'node:path';
 import { codecCodebooks, mimiDecodeGraph, mimiEncodeGraph } from './architectures/codec-graphs.ts';
 import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
+import { transcriptionGraph } from './architectures/transcription-graph.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoints/checkpoint.ts';
+import {
+  readLanguageModelConfig,
+  type TranscriptionConfig,
+} from './checkpoints/language-model-config.ts';
 import {
   MANIFEST_FORMAT_VERSION,
   modelManifest,
   type GraphDescription,
+  type ModelKind,
   type ModelManifest,
   type SamplingOptions,
 } from './manifest.ts';
@@ -49,6 +55,10 @@ export type BuildOptions = {
   readonly name?: string;
 };
 
+const SAMPLE_RATE = 24000;
+const FRAME_SAMPLES = 1920;
+const FRAMES_PER_SECOND = SAMPLE_RATE / FRAME_SAMPLES;
+
 /** The reference's defaults (kyutai-labs/moshi@e6a55d2 moshi/moshi/models/lm.py, `LMGen`). */
 const REFERENCE_SAMPLING: SamplingOptions = {
   textTemperature: 0.7,
@@ -56,6 +66,12 @@ const REFERENCE_SAMPLING: SamplingOptions = {
   textTopK: 25,
   audioTopK: 250,
 };
+
+/** What kind of model a checkpoint is, from its configuration alone. @throws CheckpointError. */
+export async function readModelKind(nameOrPath: string): Promise<ModelKind> {
+  const { kind } = await readLanguageModelConfig(resolveModel(nameOrPath).directory);
+  return kind;
+}
 
 /**
  * Builds a model, or finds what an earlier call built from the same.
@@ -116,8 +132,12 @@ function composeGraph(
   probes: boolean,
 ): GraphBuilder {
   switch (kind) {
-    case 'frame':
-      return frameGraph(checkpoint, batch, probes);
+    case 'frame': {
+      const { transcription } = checkpoint.languageModel;
+      return transcription === null
+        ? frameGraph(checkpoint, batch, probes)
+        : transcriptionGraph(checkpoint, transcription, batch, probes);
+    }
     case 'mimi-encode':
       return mimiEncodeGraph(checkpoint, batch);
     case 'mimi-decode':
@@ -134,9 +154,9 @@ function describeModel(
   const greedy = generation.use_sampling === false;
   return {
     formatVersion: MANIFEST_FORMAT_VERSION,
-    kind: 'moshi',
-    sampleRate: 24000,
-    frameSamples: 1920,
+    kind: config.kind,
+    sampleRate: SAMPLE_RATE,
+    frameSamples: FRAME_SAMPLES,
     generatedCodebooks: config.generatedCodebooks,
     heardCodebooks: config.codebooks - config.generatedCodebooks,
     codecCodebooks: codecCodebooks(checkpoint),
@@ -158,9 +178,35 @@ function describeModel(
     endOfStreamToken: null,
     prompt: null,
     embeddingWidth: null,
-    pauses: null,
-    textDelayFrames: 0,
-    leadingSilenceFrames: 0,
+    ...(config.transcription === null
+      ? { pauses: null, transcription: null }
+      : describeTranscription(config.transcription)),
+  };
+}
+
+/**
+ * Horizons of the four heads that Kyutai trains: kyutai-labs/delayed-streams-modeling
+ * scripts/stt_from_mic_rust_server.py (`PAUSE_PREDICTION_HEAD_INDEX`).
+ */
+const PAUSE_HORIZONS_SECONDS = [0.5, 1, 2, 3];
+
+/** Silence beyond the delay, after the last sound (run_inference.py). */
+const FLUSH_SECONDS = 1;
+
+function describeTranscription({
+  delaySeconds,
+  silencePrefixSeconds,
+  pauseHeads: heads,
+  pauseClasses: classes,
+}: TranscriptionConfig): Pick<ModelManifest, 'pauses' | 'transcription'> {
+  const horizonsSeconds = heads === PAUSE_HORIZONS_SECONDS.length ? PAUSE_HORIZONS_SECONDS : null;
+  return {
+    pauses: heads === 0 ? null : { heads, classes, horizonsSeconds },
+    transcription: {
+      delayFrames: Math.floor(delaySeconds * FRAMES_PER_SECOND),
+      leadingSilenceSamples: Math.floor(silencePrefixSeconds * SAMPLE_RATE),
+      trailingSilenceSamples: Math.floor((delaySeconds + FLUSH_SECONDS) * SAMPLE_RATE),
+    },
   };
 }
 

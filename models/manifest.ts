@@ -33,6 +33,13 @@
  * | states | | same buffers as their inputs: every state may be updated in place |
  * | probes | f32 | `hidden` [B,dim], `text_logits` [B,text], `audio_logits` [B,D,card], `user_codes` i64 [B,U]; only in graphs built with `probes` |
  *
+ * Models that only listen (kind `stt`, D = 0) have the same graph without a voice: no `pcm_out`, no
+ * inputs that begin with `audio_`, and, if the manifest has `pauses`, the output
+ *
+ * | output | type, shape | meaning |
+ * |---|---|---|
+ * | `pauses` | f32 [B, heads, classes] | probabilities, class 0 of a head meaning that the speaker has paused |
+ *
  * The codec graphs (`mimi-encode`: `pcm`,`offset`,`exec_mask` → `codes` i64 [B,K]; `mimi-decode`:
  * `codes`,`offset`,`exec_mask` → `pcm_out`) follow the same rules.
  */
@@ -173,14 +180,23 @@ export const modelManifest = z.object({
    */
   pauses: z
     .object({
-      horizonsSeconds: z.array(z.number().positive()),
+      heads: z.number().int().positive(),
+      /** Horizon of each head, or null where nobody has said what they are. */
+      horizonsSeconds: z.array(z.number().positive()).nullable(),
       classes: z.number().int().positive(),
     })
     .nullable(),
-  /** Frames by which a transcript lags what is heard; 0 for models that converse. */
-  textDelayFrames: z.number().int().nonnegative(),
-  /** Frames of silence that a transcript wants before the first sound. */
-  leadingSilenceFrames: z.number().int().nonnegative(),
+  /** Null for models that converse. */
+  transcription: z
+    .object({
+      /** Whole frames by which the text lags what is heard. */
+      delayFrames: z.number().int().nonnegative(),
+      /** Samples of silence that the model wants before the first sound. */
+      leadingSilenceSamples: z.number().int().nonnegative(),
+      /** Samples of silence after the last sound that bring its last words out. */
+      trailingSilenceSamples: z.number().int().nonnegative(),
+    })
+    .nullable(),
   /** Path relative to the manifest: JSON array of `vocabularyPiece`, indexed by token id. */
   vocabularyFile: z.string().min(1),
   graphs: z.array(graphDescription).min(1),

@@ -7,6 +7,7 @@
  *
  * Letters: B rows, D steps, d width, H heads, G key heads, hd head width, V audio vocabulary.
  */
+import { strict as assert } from 'node:assert';
 import type { LanguageModel } from '../checkpoints/checkpoint.ts';
 import { findNorm, findTransformerWeights } from '../checkpoints/transformer-weights.ts';
 import { growingAttention } from '../layers/cached-attention.ts';
@@ -31,8 +32,9 @@ export function depthTransformer(
   choose: (logits: Value, step: number) => Value,
 ): { codes: Value[]; logits: Value[] } {
   const { languageModel: config, languageModelWeights: file } = model;
-  const { transformer, schedule, weightSets, weightsPerStep, inputPerSet, embeddingRank } =
-    config.depth;
+  const { depth } = config;
+  assert(depth !== null, 'a model without a depth transformer does not speak');
+  const { transformer, schedule, weightSets, weightsPerStep, inputPerSet, embeddingRank } = depth;
   const { batch } = graph;
   const { dimension, heads, headsPerKey } = transformer;
   const keyHeads = heads / headsPerKey;
@@ -96,9 +98,9 @@ export function depthTransformer(
           (projection) => attend(index, step, projection),
         );
       });
-      if (config.depth.outputNorm !== null) {
+      if (depth.outputNorm !== null) {
         const name = `depformer_norms.${step}`;
-        x = normalize(graph, x, findNorm(file, name, config.depth.outputNorm, dimension));
+        x = normalize(graph, x, findNorm(file, name, depth.outputNorm, dimension));
       }
       const head = file.tensor(`linears.${step}.weight`, [config.audioCard, dimension]);
       const bias = config.headBias ? file.tensor(`linears.${step}.bias`, [config.audioCard]) : null;

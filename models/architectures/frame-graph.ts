@@ -4,19 +4,18 @@
  * Source of the order: kyutai-labs/moshi@e6a55d2 moshi/moshi/server.py (`handle_chat`) and
  * moshi/moshi/models/lm.py (`LMGen._step`). Letters: B rows, N codebooks, D generated, U = N - D heard.
  *
- * Kyutai's server resets the codec after the first frame, whose codes the model never reads. Here
- * the encoder's state does not move in step 0, and step 1 is its first frame again. The decoder
- * starts when the first complete column exists, after `maxDelay` steps.
+ * The decoder starts when the first complete column exists, after `maxDelay` steps.
  */
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
 import { forceToken, sample, sampler } from '../layers/sampling.ts';
-import { streamRows } from '../layers/stream-rows.ts';
-import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
-import { concatenate, reshape, slice, subtract, where } from '../onnx/tensor-operations.ts';
+import { laterStreamRows } from '../layers/stream-rows.ts';
+import { GraphBuilder } from '../onnx/graph-builder.ts';
+import { concatenate, reshape, slice, where } from '../onnx/tensor-operations.ts';
 import { delayedTokens } from './delayed-tokens.ts';
 import { depthTransformer } from './depth-transformer.ts';
-import { mimiDecoder, mimiEncoder } from './mimi.ts';
+import { hear } from './hearing.ts';
+import { mimiDecoder } from './mimi.ts';
 import { temporalTransformer } from './temporal-transformer.ts';
 
 /** The reference draws from at most this many candidates (server.py passes top_k 250 and 25). */
@@ -50,22 +49,8 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
   const textNoise = graph.input('text_noise', 'float32', [widths.text]);
   const audioNoise = graph.input('audio_noise', 'float32', [generatedCodebooks, widths.audio]);
 
-  const zero = graph.integers([0]);
-  const since = (start: number): { position: Value; started: Value } => {
-    const position = subtract(graph, offset, graph.integers([start]));
-    const started = graph.op('GreaterOrEqual', [position, zero]);
-    return { position: graph.op('Max', [position, zero]), started };
-  };
-  const executesAnd = (condition: Value): Value => graph.op('And', [executes, condition]);
-
-  const hearing = since(1);
-  const hearingRows = streamRows(graph, hearing.position, executesAnd(hearing.started));
-  const encoded = mimiEncoder(graph, checkpoint, hearingRows, pcm, heardCodebooks);
-  const heard = forceToken(
-    graph,
-    slice(graph, forcedCodes, 1, generatedCodebooks, codebooks),
-    encoded,
-  ); // [B, U]
+  const forcedHeard = slice(graph, forcedCodes, 1, generatedCodebooks, codebooks);
+  const heard = hear(graph, checkpoint, { pcm, offset, executes, forcedHeard }); // [B, U]
 
   const advances = reshape(graph, executes, [batch, 1, 1]);
   const tokens = delayedTokens(graph, config, offset, advances, heard);
@@ -98,14 +83,13 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
   );
 
   const frameTokens = tokens.complete(concatenate(graph, [text, ...spoken.codes], 1));
-  const speaking = since(maxDelay);
-  const speakingRows = streamRows(graph, speaking.position, executesAnd(speaking.started));
+  const speaking = laterStreamRows(graph, offset, executes, maxDelay);
   const columnCodes = slice(graph, frameTokens, 1, 1, 1 + generatedCodebooks);
   const voice = mimiDecoder(
     graph,
     checkpoint,
-    speakingRows,
-    graph.op('Max', [columnCodes, zero]),
+    speaking.rows,
+    graph.op('Max', [columnCodes, graph.integers([0])]),
     generatedCodebooks,
   );
   const audible = reshape(graph, speaking.started, [batch, 1, 1]);

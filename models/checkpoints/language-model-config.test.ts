@@ -14,7 +14,7 @@ function parse(changes: Record<string, unknown>): LanguageModelConfig {
 test('derives the widths and the weight sets of the demo', () => {
   const config = parse({});
   expect(config.temporal).toMatchObject({ dimension: 192, hidden: 528, context: 75, heads: 4 });
-  expect(config.depth.transformer).toMatchObject({ dimension: 64, hidden: 176, context: 8 });
+  expect(config.depth?.transformer).toMatchObject({ dimension: 64, hidden: 176, context: 8 });
   expect(config.depth).toMatchObject({ weightSets: 8, schedule: [0, 1, 2, 3, 4, 5, 6, 7] });
   expect(config.maxDelay).toBe(1);
 });
@@ -43,10 +43,40 @@ describe('refuses', () => {
     [{ conditioners: { a: { type: 'lut' } } }, 'config.json: conditioners (conditioning) is not'],
     [{ lora_name: 'x.safetensors' }, 'config.json: lora_name (low-rank adapters) is not'],
     [{ model_type: 'tts' }, '"tts" is another kind of model'],
+    [
+      { model_type: 'stt' },
+      'config.json: dep_q must be 0 in a model that only listens ("stt"), found 8',
+    ],
+    [{ dep_q: 0 }, 'config.json: dep_q must be at least 1 in a model that speaks, found 0'],
+    [{ depformer_num_heads: undefined }, 'config.json: depformer_num_heads must be given'],
+    [{ extra_heads_num_heads: 4 }, 'extra_heads_num_heads is not implemented for "moshi"'],
+    [{ stt_config: { audio_delay_seconds: 1 } }, 'stt_config is not implemented for "moshi"'],
+    [
+      { stt_config: { audio_delay_seconds: -1 } },
+      'config.json: stt_config.audio_delay_seconds is wrong',
+    ],
+    [{ stt_config: { wings: 2 } }, 'stt_config has settings that are not implemented: wings'],
     [{ lm_gen_config: { cfg_coef: 3 } }, 'lm_gen_config.cfg_coef is wrong: other than 1'],
     [{ wings: 2 }, 'config.json: has settings that are not implemented: wings'],
   ])('%o', (changes, message) => {
     expect(() => parse(changes)).toThrow(message);
+  });
+});
+
+test('reads a model that only listens, whatever it says about the voice it does not have', () => {
+  const config = parse({
+    model_type: 'stt',
+    dep_q: 0,
+    depformer_num_heads: undefined,
+    extra_heads_num_heads: 4,
+    stt_config: { audio_delay_seconds: 0.5 },
+  });
+  expect(config).toMatchObject({ kind: 'stt', depth: null, generatedCodebooks: 0 });
+  expect(config.transcription).toEqual({
+    delaySeconds: 0.5,
+    silencePrefixSeconds: 0,
+    pauseHeads: 4,
+    pauseClasses: 6,
   });
 });
 

@@ -8,6 +8,7 @@
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { ModelKind } from '../manifest.ts';
 import { checkJson, readJson } from './json-file.ts';
 import {
   gatedWidth,
@@ -24,6 +25,7 @@ const count = z.number().int().positive();
 /** Far beyond any model; more would exhaust the memory before it is noticed. Steps of 80 ms. */
 const MAX_CONTEXT = 1_000_000;
 const MAX_DELAY = 1_000;
+const MAX_SILENCE_SECONDS = 60;
 
 /** A feature that changes the result and that we do not have: only its "off" values pass. */
 function notImplemented(meaning: string): z.ZodType {
@@ -57,12 +59,20 @@ const generation = z
   .partial();
 export type GenerationConfig = z.infer<typeof generation>;
 
+/** How a model that transcribes lags what it hears, and what it wants before it (run_inference.py). */
+const transcription = z
+  .strictObject({
+    audio_delay_seconds: z.number().min(0).max(MAX_SILENCE_SECONDS),
+    audio_silence_prefix_seconds: z.number().min(0).max(MAX_SILENCE_SECONDS),
+  })
+  .partial();
+
 const schema = z
   .strictObject({
     model_type: z
-      .literal('moshi', {
+      .enum(['moshi', 'stt'], {
         error: ({ input }) =>
-          `must be "moshi"; ${JSON.stringify(input)} is another kind of model, not implemented`,
+          `must be "moshi" or "stt"; ${JSON.stringify(input)} is another kind of model, not implemented`,
       })
       .default('moshi'),
     moshi_name: z.string().min(1).default('model.safetensors'),
@@ -79,7 +89,7 @@ const schema = z
     emb_lr: z.unknown().optional(),
 
     n_q: count.default(8),
-    dep_q: count.default(8),
+    dep_q: z.number().int().nonnegative().default(8),
     card: count.default(1024),
     text_card: count.default(32000),
     text_card_out: count.nullable().default(null),
@@ -106,7 +116,7 @@ const schema = z
 
     depformer_dim: count.default(256),
     depformer_dim_feedforward: count.nullable().default(null),
-    depformer_num_heads: count,
+    depformer_num_heads: count.optional(),
     depformer_num_layers: count.optional(),
     depformer_multi_linear: z.boolean().default(false),
     depformer_weights_per_step: z.boolean().default(false),
@@ -131,10 +141,10 @@ const schema = z
     norm_emb: notImplemented('normalised embeddings'),
     demux_second_stream: notImplemented('a second text stream'),
     demux_second_text_stream: notImplemented('a second text stream'),
-    extra_heads_num_heads: notImplemented('extra output heads'),
-    extra_heads_dim: z.unknown().optional(),
+    extra_heads_num_heads: z.number().int().min(0).max(64).default(0),
+    extra_heads_dim: count.max(4096).default(6),
     tts_config: notImplemented('speech synthesis'),
-    stt_config: notImplemented('speech recognition'),
+    stt_config: transcription.nullable().default(null),
   })
   .superRefine((config, context) => {
     const complain = (field: string, message: string): void => {
@@ -154,12 +164,26 @@ const schema = z
       config.positional_embedding,
     );
     if (heads !== null) complain('num_heads', heads);
-    const depthHeads = headsProblem(
-      config.depformer_dim,
-      config.depformer_num_heads,
-      config.depformer_kv_repeat ?? config.kv_repeat,
-      config.depformer_pos_emb,
-    );
+    if (config.model_type === 'stt') {
+      if (config.dep_q !== 0) {
+        complain('dep_q', `must be 0 in a model that only listens ("stt"), found ${config.dep_q}`);
+      }
+      return; // There is no depth transformer: what is said about it means nothing.
+    }
+    for (const field of ['extra_heads_num_heads', 'stt_config'] as const) {
+      if (isOff(config[field])) continue;
+      complain(field, `is not implemented for "${config.model_type}", only for "stt"`);
+    }
+    if (config.dep_q === 0) complain('dep_q', 'must be at least 1 in a model that speaks, found 0');
+    const depthHeads =
+      config.depformer_num_heads === undefined
+        ? 'must be given in a model that speaks'
+        : headsProblem(
+            config.depformer_dim,
+            config.depformer_num_heads,
+            config.depformer_kv_repeat ?? config.kv_repeat,
+            config.depformer_pos_emb,
+          );
     if (depthHeads !== null) complain('depformer_num_heads', depthHeads);
     const schedule = config.depformer_weights_per_step_schedule;
     if (schedule !== null && schedule.length !== config.dep_q) {
@@ -182,8 +206,32 @@ const schema = z
     }
   });
 
+/** The transformer that speaks: over the codebooks of one frame. */
+export type DepthConfig = {
+  readonly transformer: TransformerConfig;
+  /** Whether every weight set has its own projection of the temporal state. */
+  readonly inputPerSet: boolean;
+  /** Weight set of each of the D steps. */
+  readonly schedule: readonly number[];
+  readonly weightSets: number;
+  readonly weightsPerStep: boolean;
+  readonly embeddingRank: number | null;
+  readonly outputNorm: NormName | null;
+};
+
+/** What a model that writes down what it hears says about itself. */
+export type TranscriptionConfig = {
+  readonly delaySeconds: number;
+  /** Silence that it wants before the first sound. */
+  readonly silencePrefixSeconds: number;
+  /** Heads that judge whether the speaker has paused, and classes of each. */
+  readonly pauseHeads: number;
+  readonly pauseClasses: number;
+};
+
 /** What the graphs need to know about the language model. */
 export type LanguageModelConfig = {
+  readonly kind: ModelKind;
   readonly files: {
     readonly model: string;
     readonly mimi: string;
@@ -207,17 +255,10 @@ export type LanguageModelConfig = {
   /** Whether linears must be stored as 8-bit numbers with row scales. */
   readonly quantized: boolean;
   readonly temporal: TransformerConfig;
-  readonly depth: {
-    readonly transformer: TransformerConfig;
-    /** Whether every weight set has its own projection of the temporal state. */
-    readonly inputPerSet: boolean;
-    /** Weight set of each of the D steps. */
-    readonly schedule: readonly number[];
-    readonly weightSets: number;
-    readonly weightsPerStep: boolean;
-    readonly embeddingRank: number | null;
-    readonly outputNorm: NormName | null;
-  };
+  /** Null for models that do not speak. */
+  readonly depth: DepthConfig | null;
+  /** Null for models that converse. */
+  readonly transcription: TranscriptionConfig | null;
   readonly generation: GenerationConfig;
 };
 
@@ -268,15 +309,9 @@ export async function readLanguageModelConfig(directory: string): Promise<Langua
 /** @param path - Where `json` was read, for messages. */
 export function parseLanguageModelConfig(json: unknown, path: string): LanguageModelConfig {
   const config = checkJson(schema, json, path);
-  const { dep_q: steps, depformer_weights_per_step: weightsPerStep } = config;
-  const schedule =
-    config.depformer_weights_per_step_schedule ?? Array.from({ length: steps }, (_, step) => step);
-  const depthGating = config.depformer_gating ?? config.gating;
-  const depthFeedForward =
-    config.depformer_dim_feedforward ?? Math.floor(config.hidden_scale * config.depformer_dim);
   const feedForward = Math.floor(config.hidden_scale * config.dim);
-  const layerScale = config.depformer_layer_scale;
   return {
+    kind: config.model_type,
     files: {
       model: config.moshi_name,
       mimi: config.mimi_name,
@@ -284,7 +319,7 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
       tokenizer: config.tokenizer_name,
     },
     codebooks: config.n_q,
-    generatedCodebooks: steps,
+    generatedCodebooks: config.dep_q,
     audioCard: config.card,
     textCard: config.text_card,
     textCardOut: config.text_card_out ?? config.text_card,
@@ -307,30 +342,56 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
       context: config.context,
       layerScale: config.layer_scale !== null,
     },
-    depth: {
-      transformer: {
-        dimension: config.depformer_dim,
-        heads: config.depformer_num_heads,
-        headsPerKey: config.depformer_kv_repeat ?? config.kv_repeat,
-        layers: config.depformer_num_layers ?? config.num_layers,
-        hidden:
-          depthGating === 'none'
-            ? depthFeedForward
-            : gatedWidth(config.depformer_dim, depthFeedForward),
-        norm: config.norm,
-        gating: depthGating,
-        position: config.depformer_pos_emb,
-        maxPeriod: config.depformer_max_period ?? config.max_period,
-        context: steps,
-        layerScale: (layerScale === undefined ? config.layer_scale : layerScale) !== null,
-      },
-      inputPerSet: config.depformer_multi_linear,
-      schedule,
-      weightSets: Math.max(...schedule) + 1,
-      weightsPerStep,
-      embeddingRank: config.depformer_low_rank_embeddings,
-      outputNorm: config.depformer_norm,
-    },
+    depth: depthConfig(config),
+    transcription: transcriptionConfig(config),
     generation: config.lm_gen_config,
+  };
+}
+
+function depthConfig(config: z.infer<typeof schema>): DepthConfig | null {
+  const {
+    dep_q: steps,
+    depformer_num_heads: heads,
+    depformer_weights_per_step: weightsPerStep,
+    depformer_layer_scale: layerScale,
+  } = config;
+  if (steps === 0 || heads === undefined) return null;
+  const schedule =
+    config.depformer_weights_per_step_schedule ?? Array.from({ length: steps }, (_, step) => step);
+  const gating = config.depformer_gating ?? config.gating;
+  const feedForward =
+    config.depformer_dim_feedforward ?? Math.floor(config.hidden_scale * config.depformer_dim);
+  return {
+    transformer: {
+      dimension: config.depformer_dim,
+      heads,
+      headsPerKey: config.depformer_kv_repeat ?? config.kv_repeat,
+      layers: config.depformer_num_layers ?? config.num_layers,
+      hidden: gating === 'none' ? feedForward : gatedWidth(config.depformer_dim, feedForward),
+      norm: config.norm,
+      gating,
+      position: config.depformer_pos_emb,
+      maxPeriod: config.depformer_max_period ?? config.max_period,
+      context: steps,
+      layerScale: (layerScale === undefined ? config.layer_scale : layerScale) !== null,
+    },
+    inputPerSet: config.depformer_multi_linear,
+    schedule,
+    weightSets: Math.max(...schedule) + 1,
+    weightsPerStep,
+    embeddingRank: config.depformer_low_rank_embeddings,
+    outputNorm: config.depformer_norm,
+  };
+}
+
+function transcriptionConfig(config: z.infer<typeof schema>): TranscriptionConfig | null {
+  if (config.model_type !== 'stt') return null;
+  const { audio_delay_seconds: delay, audio_silence_prefix_seconds: prefix } =
+    config.stt_config ?? {};
+  return {
+    delaySeconds: delay ?? 0,
+    silencePrefixSeconds: prefix ?? 0,
+    pauseHeads: config.extra_heads_num_heads,
+    pauseClasses: config.extra_heads_dim,
   };
 }

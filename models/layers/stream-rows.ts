@@ -5,7 +5,7 @@
  * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/modules/streaming.py (`exec_mask`, `offset`).
  */
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
-import { reshape, where } from '../onnx/tensor-operations.ts';
+import { reshape, subtract, where } from '../onnx/tensor-operations.ts';
 
 export type StreamRows = {
   /** [B] int64, never negative: frames that this stream has taken since it started. */
@@ -24,6 +24,24 @@ export function streamRows(graph: GraphBuilder, position: Value, advances: Value
     isFirst: reshape(graph, graph.op('Equal', [position, graph.integers([0])]), column),
     advances: reshape(graph, advances, column),
   };
+}
+
+/**
+ * Rows of a stream that starts `start` steps after its conversation.
+ * @param offset - [B] int64, steps of the conversation. @param executes - [B] bool.
+ * @returns also `started` [B] bool.
+ */
+export function laterStreamRows(
+  graph: GraphBuilder,
+  offset: Value,
+  executes: Value,
+  start: number,
+): { rows: StreamRows; started: Value } {
+  const zero = graph.integers([0]);
+  const position = subtract(graph, offset, graph.integers([start]));
+  const started = graph.op('GreaterOrEqual', [position, zero]);
+  const advances = graph.op('And', [executes, started]);
+  return { rows: streamRows(graph, graph.op('Max', [position, zero]), advances), started };
 }
 
 /**

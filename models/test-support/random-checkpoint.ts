@@ -46,6 +46,17 @@ const LANGUAGE_MODEL = {
   lm_gen_config: { temp: 0.6, top_k: 1000 },
 };
 
+/** What a model that only listens has in place of the depth transformer. */
+const TRANSCRIPTION = {
+  model_type: 'stt',
+  dep_q: 0,
+  n_q: 4,
+  delays: [0, 0, 0, 0, 0],
+  extra_heads_num_heads: 3,
+  extra_heads_dim: 5,
+  stt_config: { audio_delay_seconds: 0.33, audio_silence_prefix_seconds: 0.1 },
+};
+
 const MIMI = {
   sample_rate: 24000,
   channels: 1,
@@ -96,11 +107,44 @@ export function writeRandomCheckpoint(
   folder: string,
   { tokenizerPath, spelling }: { tokenizerPath: string; spelling: Spelling },
 ): void {
+  writeFolder(folder, { tokenizerPath, spelling }, LANGUAGE_MODEL);
+  const { tensors, add } = collector(21, 'BF16');
+  addTemporalTensors(add, tensors, LANGUAGE_MODEL, spelling);
+  addDepthTensors(add, tensors, spelling);
+  writeSafetensors(join(folder, 'model.safetensors'), tensors);
+}
+
+/**
+ * Writes a checkpoint of a model that only listens.
+ * @param changes - To its config.json; tensors follow `extra_heads_num_heads`.
+ */
+export function writeRandomTranscriptionCheckpoint(
+  folder: string,
+  tokenizerPath: string,
+  changes: Partial<typeof TRANSCRIPTION> = {},
+): void {
+  const config = { ...LANGUAGE_MODEL, ...TRANSCRIPTION, ...changes };
+  writeFolder(folder, { tokenizerPath, spelling: 'packed' }, config);
+  const { tensors, add } = collector(23, 'BF16');
+  addTemporalTensors(add, tensors, config, 'packed');
+  for (let head = 0; head < config.extra_heads_num_heads; head += 1) {
+    add(`extra_heads.${head}.weight`, [config.extra_heads_dim, config.dim]);
+  }
+  // What the reference keeps of the depth transformer where `depformer_multi_linear` is off.
+  add('depformer_in.0.weight', [config.depformer_dim, config.dim]);
+  writeSafetensors(join(folder, 'model.safetensors'), tensors);
+}
+
+/** All files but the language model's weights. */
+function writeFolder(
+  folder: string,
+  { tokenizerPath, spelling }: { tokenizerPath: string; spelling: Spelling },
+  config: object,
+): void {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(LANGUAGE_MODEL));
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
   writeFileSync(join(folder, 'mimi_config.json'), JSON.stringify(MIMI));
   copyFileSync(tokenizerPath, join(folder, 'tokenizer.model'));
-  writeSafetensors(join(folder, 'model.safetensors'), languageModelTensors(spelling));
   writeSafetensors(join(folder, 'mimi.safetensors'), mimiTensors(spelling));
 }
 
@@ -162,11 +206,13 @@ function addAttention(
   addSets(add, tensors, output, [dimension, dimension, sets], spelling);
 }
 
-function languageModelTensors(spelling: Spelling): Tensors {
-  const config = LANGUAGE_MODEL;
-  const { tensors, add } = collector(21, 'BF16');
-  const { dim, card, text_card: textCard, depformer_dim: depth } = config;
-  const rank = config.depformer_low_rank_embeddings;
+function addTemporalTensors(
+  add: Add,
+  tensors: Tensors,
+  config: typeof LANGUAGE_MODEL,
+  spelling: Spelling,
+): void {
+  const { dim, card, text_card: textCard } = config;
   add('text_emb.weight', [textCard + 1, dim]);
   for (let n = 0; n < config.n_q; n += 1) add(`emb.${n}.weight`, [card + 1, dim]);
   const hidden = Math.floor((2 * Math.floor(config.hidden_scale * dim)) / 3);
@@ -182,7 +228,12 @@ function languageModelTensors(spelling: Spelling): Tensors {
   add('out_norm.alpha', [1, 1, dim]);
   add('text_linear.weight', [textCard, dim]);
   add('text_linear.bias', [textCard]);
+}
 
+function addDepthTensors(add: Add, tensors: Tensors, spelling: Spelling): void {
+  const config = LANGUAGE_MODEL;
+  const { dim, card, text_card: textCard, depformer_dim: depth } = config;
+  const rank = config.depformer_low_rank_embeddings;
   const sets = Math.max(...config.depformer_weights_per_step_schedule) + 1;
   for (let set = 0; set < sets; set += 1) add(`depformer_in.${set}.weight`, [depth, dim]);
   const tables = [
@@ -214,7 +265,6 @@ function languageModelTensors(spelling: Spelling): Tensors {
     add(`linears.${step}.weight`, [card, depth]);
     add(`linears.${step}.bias`, [card]);
   }
-  return tensors;
 }
 
 function mimiTensors(spelling: Spelling): Tensors {

@@ -15,6 +15,7 @@ export function depthSliceName(
   step: number,
   rest: string,
 ): string | null {
+  if (config.depth === null) return null;
   const { schedule, weightsPerStep, inputPerSet } = config.depth;
   const scheduled = schedule[step];
   if (scheduled === undefined) return null;

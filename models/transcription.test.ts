@@ -1,0 +1,191 @@
+/**
+ * Models that only listen: against tensors recorded from Kyutai's PyTorch code where recorded
+ * checkpoints are at hand, and on random weights that rows do not influence each other.
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { buildModel, CheckpointError, readModelKind } from './build.ts';
+import type { ModelManifest } from './manifest.ts';
+import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
+import { randomFloats, uniform } from './test-support/random.ts';
+import { writeRandomTranscriptionCheckpoint } from './test-support/random-checkpoint.ts';
+import {
+  largestDifference,
+  normalizedError,
+  readRecordedTensors,
+} from './test-support/recorded-tensors.ts';
+
+const FRAME_SAMPLES = 1920;
+const ROWS = 2;
+/** Beyond the context of the random checkpoint. */
+const FRAMES = 12;
+
+const directory = mkdtempSync(join(tmpdir(), 'moshi-transcription-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const tokenizerPath = join(import.meta.dirname, 'demo/tokenizer.model');
+
+type Built = { directory: string; manifest: ModelManifest };
+type Outputs = Record<string, number[]>;
+
+function build(checkpoint: string, batches = [1]): Promise<Built> {
+  const outputDirectory = join(directory, 'built');
+  return buildModel({ checkpoint, outputDirectory, batches, kinds: ['frame'], probes: true });
+}
+
+function random(name: string, changes = {}): string {
+  const folder = join(directory, name);
+  writeRandomTranscriptionCheckpoint(folder, tokenizerPath, changes);
+  return folder;
+}
+
+/** The recorded checkpoints of models that transcribe, where there are any. */
+function recordedCheckpoints(): string[] {
+  const parent =
+    process.env['MOSHI_TEST_CHECKPOINTS'] ?? join(import.meta.dirname, '../../shared/checkpoints');
+  if (!existsSync(parent)) return [];
+  return readdirSync(parent)
+    .map((name) => join(parent, name))
+    .filter((folder) => {
+      const info = join(folder, 'info.json');
+      return existsSync(info) && /"kind":\s*"stt"/.test(readFileSync(info, 'utf8'));
+    });
+}
+
+test.each(recordedCheckpoints())('%s gives what PyTorch recorded', async (checkpoint) => {
+  const recorded = readRecordedTensors(join(checkpoint, 'expected.safetensors'));
+  const tensor = (name: string): Float64Array => recorded[name]!.data;
+  const built = await build(checkpoint);
+  const { transcription, pauses } = built.manifest;
+  const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription!;
+  const spoken = tensor('input_pcm');
+  const pcm = new Float32Array(before + spoken.length + after);
+  pcm.set(spoken, before);
+  const session = await GraphSession.open(built, 'frame', 1);
+  const gathered: Outputs = { text_token: [], pauses: [], hidden: [], text_logits: [] };
+  // The first frame is heard twice: the encoder does not move in step 0.
+  for (let step = 0; step <= Math.floor(pcm.length / FRAME_SAMPLES); step += 1) {
+    const frame = Math.max(0, step - 1) * FRAME_SAMPLES;
+    const feed = greedyFeed(session.graph, step, pcm.slice(frame, frame + FRAME_SAMPLES));
+    const result = await session.step(feed);
+    expect(result['frame_tokens']).toEqual(result['text_token']);
+    for (const [name, values] of Object.entries(gathered)) {
+      if (name in result) values.push(...Array.from(result[name]!, Number));
+    }
+  }
+  await session.close();
+  expect(gathered['text_token']).toEqual(Array.from(tensor('tokens')));
+  expect(normalizedError(gathered['hidden']!, tensor('hidden'))).toBeLessThan(1e-9);
+  expect(normalizedError(gathered['text_logits']!, tensor('text_logits'))).toBeLessThan(1e-9);
+  expect(pauses).toEqual({ heads: 4, classes: 6, horizonsSeconds: [0.5, 1, 2, 3] });
+  expect(largestDifference(gathered['pauses']!, tensor('vad'))).toBeLessThan(1e-5);
+});
+
+describe('a random model that only listens', () => {
+  const checkpoint = random('listener');
+  const speech = Array.from({ length: FRAMES }, (_, frame) =>
+    randomFloats(uniform(frame + 1), FRAME_SAMPLES, 0.3),
+  );
+  let built: Built;
+  let alone: Outputs[];
+  const outputsOf = (
+    session: GraphSession,
+    result: Record<string, ArrayLike<unknown>>,
+    row: number,
+  ): Outputs =>
+    Object.fromEntries(
+      session.graph.outputs.map(({ name }) => {
+        const all = Array.from(result[name]!, Number);
+        const size = all.length / session.graph.batch;
+        return [name, all.slice(row * size, (row + 1) * size)];
+      }),
+    );
+
+  beforeAll(async () => {
+    built = await build(checkpoint, [1, ROWS]);
+    const session = await GraphSession.open(built, 'frame', 1);
+    alone = [];
+    for (const [frame, pcm] of speech.entries()) {
+      alone.push(outputsOf(session, await session.step(greedyFeed(session.graph, frame, pcm)), 0));
+    }
+    await session.close();
+  });
+
+  test('has a manifest and a graph without a voice', async () => {
+    const { manifest } = built;
+    expect(manifest).toMatchObject({
+      kind: 'stt',
+      generatedCodebooks: 0,
+      heardCodebooks: 4,
+      codecCodebooks: 4,
+      pauses: { heads: 3, classes: 5, horizonsSeconds: null },
+      // 0.33 s, 0.1 s, and 0.33 s + 1 s.
+      transcription: {
+        delayFrames: 4,
+        leadingSilenceSamples: 2400,
+        trailingSilenceSamples: 31920,
+      },
+    });
+    const [graph] = manifest.graphs;
+    expect(graph!.inputs.map(({ name }) => name)).toEqual([
+      ...['pcm', 'offset', 'exec_mask', 'forced_text', 'forced_codes'],
+      ...['text_temperature', 'text_top_k', 'text_noise'],
+    ]);
+    expect(graph!.outputs.map(({ name }) => name)).toEqual([
+      ...['text_token', 'frame_tokens', 'pauses', 'hidden', 'text_logits', 'user_codes'],
+    ]);
+    expect(await readModelKind(checkpoint)).toBe('stt');
+  });
+
+  test('gives probabilities of pauses', () => {
+    for (const { pauses } of alone) {
+      for (let head = 0; head < 3; head += 1) {
+        const classes = pauses!.slice(5 * head, 5 * head + 5);
+        expect(classes.every((p) => p > 0 && p < 1)).toBe(true);
+        expect(classes.reduce((sum, p) => sum + p)).toBeCloseTo(1, 6);
+      }
+    }
+  });
+
+  test('hears the same in a row among others and between pauses of that row', async () => {
+    const session = await GraphSession.open(built, 'frame', ROWS);
+    const noise = uniform(99);
+    let heard = 0;
+    for (let tick = 0; heard < FRAMES; tick += 1) {
+      const runs = tick % 3 !== 1;
+      const other = randomFloats(noise, FRAME_SAMPLES);
+      const pcm = Float32Array.from([...other, ...(runs ? speech[heard]! : other)]);
+      const result = await session.step({
+        ...greedyFeed(session.graph, 0, pcm),
+        offset: [tick, heard],
+        exec_mask: [true, runs],
+      });
+      if (!runs) continue;
+      const outputs = outputsOf(session, result, 1);
+      for (const [name, values] of Object.entries(alone[heard]!)) {
+        if (name.endsWith('token') || name.endsWith('tokens') || name === 'user_codes') {
+          expect(outputs[name], `${name} ${heard}`).toEqual(values);
+        } else expect(largestDifference(outputs[name]!, values), name).toBeLessThan(1e-5);
+      }
+      heard += 1;
+    }
+    await session.close();
+  });
+
+  test('without pause heads has no such output', async () => {
+    const { manifest } = await build(random('headless', { extra_heads_num_heads: 0 }));
+    expect(manifest.pauses).toBeNull();
+    expect(manifest.graphs[0]!.outputs.map(({ name }) => name)).not.toContain('pauses');
+  });
+
+  test('without the weights of a head that it promises is refused by name', async () => {
+    const folder = random('beheaded');
+    const path = join(folder, 'config.json');
+    const config = JSON.parse(readFileSync(path, 'utf8')) as object;
+    writeFileSync(path, JSON.stringify({ ...config, extra_heads_num_heads: 4 }));
+    const built = build(folder);
+    await expect(built).rejects.toThrow(CheckpointError);
+    await expect(built).rejects.toThrow(/model\.safetensors.*extra_heads\.3\.weight/);
+  });
+});
