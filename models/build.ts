@@ -36,7 +36,7 @@ import {
 } from './manifest.ts';
 import type { GraphBuilder } from './onnx/graph-builder.ts';
 import { resolveModel } from './catalogue.ts';
-import { readPieces } from './tokenizer/sentencepiece.ts';
+import { readSentencePieceModel } from './tokenizer/sentencepiece.ts';
 
 export { resolveModel, type ResolvedModel } from './catalogue.ts';
 export { CheckpointError } from './checkpoints/checkpoint-error.ts';
@@ -107,14 +107,18 @@ export async function buildModel(
       }
     }
     const vocabularyFile = 'vocabulary.json';
-    const pieces = await readPieces(checkpoint.tokenizerPath);
-    await writeFile(join(draft, vocabularyFile), JSON.stringify(pieces));
+    const { pieces } = await readSentencePieceModel(checkpoint.tokenizerPath);
+    const vocabulary = pieces.map(({ piece, kind }) => ({ piece, kind }));
+    await writeFile(join(draft, vocabularyFile), JSON.stringify(vocabulary));
+    const tokenizerFile = 'tokenizer.model';
+    await copyFile(checkpoint.tokenizerPath, join(draft, tokenizerFile));
     const manifest = modelManifest.parse({
       ...describeModel(checkpoint),
       name,
       isDemo: model.isDemo,
       weightsDirectory,
       vocabularyFile,
+      tokenizerFile,
       graphs,
     } satisfies ModelManifest);
     await writeFile(join(draft, 'manifest.json'), JSON.stringify(manifest, null, 1));
@@ -147,7 +151,10 @@ function composeGraph(
 
 function describeModel(
   checkpoint: Checkpoint,
-): Omit<ModelManifest, 'name' | 'isDemo' | 'weightsDirectory' | 'vocabularyFile' | 'graphs'> {
+): Omit<
+  ModelManifest,
+  'name' | 'isDemo' | 'weightsDirectory' | 'vocabularyFile' | 'tokenizerFile' | 'graphs'
+> {
   const { languageModel: config } = checkpoint;
   const { generation } = config;
   const widths = drawWidths(config);
@@ -251,7 +258,11 @@ async function readManifest(directory: string): Promise<ModelManifest | null> {
   try {
     const json: unknown = JSON.parse(await readFile(join(directory, 'manifest.json'), 'utf8'));
     const manifest = modelManifest.parse(json);
-    const files = [manifest.vocabularyFile, ...manifest.graphs.map(({ file }) => file)];
+    const files = [
+      manifest.vocabularyFile,
+      manifest.tokenizerFile,
+      ...manifest.graphs.map(({ file }) => file),
+    ];
     await Promise.all(files.map((file) => stat(join(directory, file))));
     return manifest;
   } catch {

@@ -2,8 +2,8 @@
  * What a built model folder offers: the contract between `models/` (which writes it) and the engine
  * (which runs it without knowing anything else about checkpoints or ONNX construction).
  *
- * A built folder holds `manifest.json`, one ONNX file per graph and batch size, and
- * `vocabulary.json`. Weights stay in the checkpoint's own files: graphs refer to them as external
+ * A built folder holds `manifest.json`, one ONNX file per graph and batch size,
+ * `vocabulary.json` and `tokenizer.model`. Weights stay in the checkpoint's own files: graphs refer to them as external
  * data relative to `weightsDirectory`.
  *
  * Letters in shapes: B rows (one conversation each), N = n_q audio codebooks (agent then user),
@@ -199,6 +199,8 @@ export const modelManifest = z.object({
     .nullable(),
   /** Path relative to the manifest: JSON array of `vocabularyPiece`, indexed by token id. */
   vocabularyFile: z.string().min(1),
+  /** Path relative to the manifest: the SentencePiece model, by which prompts become tokens. */
+  tokenizerFile: z.string().min(1),
   graphs: z.array(graphDescription).min(1),
 });
 export type ModelManifest = z.infer<typeof modelManifest>;

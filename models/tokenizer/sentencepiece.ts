@@ -1,14 +1,16 @@
 /**
- * Reads the pieces of a SentencePiece model file.
+ * Reads SentencePiece model files.
  *
- * Field numbers: google/sentencepiece, src/sentencepiece_model.proto (ModelProto.pieces = 1;
- * SentencePiece.piece = 1, type = 3). Scores and training options are skipped: turning ids into
- * text needs neither.
+ * Field numbers and defaults: google/sentencepiece, src/sentencepiece_model.proto. Settings that only
+ * training reads are skipped.
  */
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { readFile } from 'node:fs/promises';
 import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
 import type { VocabularyPiece } from '../manifest.ts';
+import { decodeUtf8 } from './utf8.ts';
+
+const { Varint, LengthDelimited, Bit32 } = WireType;
 
 const KINDS: Readonly<Record<number, VocabularyPiece['kind']>> = {
   1: 'normal',
@@ -19,8 +21,46 @@ const KINDS: Readonly<Record<number, VocabularyPiece['kind']>> = {
   6: 'byte',
 };
 
+const ALGORITHMS: Readonly<Record<number, SentencePieceModel['algorithm']>> = {
+  1: 'unigram',
+  2: 'byte-pair',
+  3: 'word',
+  4: 'character',
+};
+
+export type ScoredPiece = VocabularyPiece & {
+  /** Log probability of unigram models; minus the rank of the merge in byte-pair models. */
+  readonly score: number;
+};
+
+export type NormalizerSettings = {
+  /** Rules that replace characters, or null for text taken as it is; see `CharacterRules`. */
+  characterRules: Uint8Array | null;
+  /** Whether text begins with a space, so that its first word is spelled like the others. */
+  addDummyPrefix: boolean;
+  /** Whether runs of spaces become one, and those at both ends vanish. */
+  removeExtraSpaces: boolean;
+  /** Whether spaces become U+2581. */
+  escapeSpaces: boolean;
+};
+
+export type SentencePieceModel = {
+  /** Indexed by token id. */
+  readonly pieces: readonly ScoredPiece[];
+  readonly algorithm: 'unigram' | 'byte-pair' | 'word' | 'character';
+  /** Whether characters outside the vocabulary become one piece per UTF-8 byte. */
+  readonly byteFallback: boolean;
+  /** Whether the space of a word stands after it. */
+  readonly spaceAsSuffix: boolean;
+  /** What decoding makes of the unknown piece. */
+  readonly unknownText: string;
+  readonly normalizer: Readonly<NormalizerSettings>;
+  /** Whether the model rewrites text after decoding, too. */
+  readonly rewritesDecodedText: boolean;
+};
+
 /** @throws CheckpointError when the file is missing or no SentencePiece model. */
-export async function readPieces(path: string): Promise<VocabularyPiece[]> {
+export async function readSentencePieceModel(path: string): Promise<SentencePieceModel> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new CheckpointError(
       `Cannot read the tokenizer ${path}: copy it from where the checkpoint came from, or name it ` +
@@ -28,41 +68,98 @@ export async function readPieces(path: string): Promise<VocabularyPiece[]> {
       { cause },
     );
   });
-  let pieces: VocabularyPiece[];
+  let model: SentencePieceModel;
   try {
-    pieces = decodePieces(bytes);
+    model = decodeModel(bytes);
   } catch (cause) {
     throw new CheckpointError(`${path} is not a SentencePiece model.`, { cause });
   }
-  if (pieces.length === 0) throw new CheckpointError(`${path} holds no SentencePiece pieces.`);
-  return pieces;
+  if (model.pieces.length === 0)
+    throw new CheckpointError(`${path} holds no SentencePiece pieces.`);
+  return model;
 }
 
-function decodePieces(bytes: Uint8Array): VocabularyPiece[] {
-  const reader = new BinaryReader(bytes);
-  const pieces: VocabularyPiece[] = [];
-  while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (field === 1 && wireType === WireType.LengthDelimited) {
-      pieces.push(decodePiece(reader.bytes()));
-    } else {
-      reader.skip(wireType, field);
-    }
-  }
-  return pieces;
+/** @throws when the bytes are no model; parts of a message that lie apart are merged, as protobuf says. */
+export function decodeModel(bytes: Uint8Array): SentencePieceModel {
+  const pieces: ScoredPiece[] = [];
+  const trainer = {
+    algorithm: 'unigram' as SentencePieceModel['algorithm'],
+    byteFallback: false,
+    spaceAsSuffix: false,
+    unknownText: ' \u2047 ',
+  };
+  const trainerFields: Fields = {
+    3: [Varint, (reader) => (trainer.algorithm = named(ALGORITHMS, reader.int32(), 'model_type'))],
+    24: [Varint, (reader) => (trainer.spaceAsSuffix = reader.bool())],
+    35: [Varint, (reader) => (trainer.byteFallback = reader.bool())],
+    44: [LengthDelimited, (reader) => (trainer.unknownText = decodeUtf8(reader.bytes()))],
+  };
+  const normalizer = { ...DEFAULT_NORMALIZER };
+  const denormalizer = { ...DEFAULT_NORMALIZER };
+  readFields(bytes, {
+    1: [LengthDelimited, (reader) => pieces.push(decodePiece(reader.bytes()))],
+    2: [LengthDelimited, (reader) => readFields(reader.bytes(), trainerFields)],
+    3: [LengthDelimited, (reader) => readFields(reader.bytes(), normalizerFields(normalizer))],
+    5: [LengthDelimited, (reader) => readFields(reader.bytes(), normalizerFields(denormalizer))],
+  });
+  return {
+    pieces,
+    ...trainer,
+    normalizer,
+    rewritesDecodedText: denormalizer.characterRules !== null,
+  };
 }
 
-function decodePiece(bytes: Uint8Array): VocabularyPiece {
-  const reader = new BinaryReader(bytes);
+const DEFAULT_NORMALIZER: Readonly<NormalizerSettings> = {
+  characterRules: null,
+  addDummyPrefix: true,
+  removeExtraSpaces: true,
+  escapeSpaces: true,
+};
+
+function normalizerFields(settings: NormalizerSettings): Fields {
+  return {
+    2: [
+      LengthDelimited,
+      (reader) => {
+        const rules = reader.bytes();
+        settings.characterRules = rules.length === 0 ? null : rules;
+      },
+    ],
+    3: [Varint, (reader) => (settings.addDummyPrefix = reader.bool())],
+    4: [Varint, (reader) => (settings.removeExtraSpaces = reader.bool())],
+    5: [Varint, (reader) => (settings.escapeSpaces = reader.bool())],
+  };
+}
+
+function decodePiece(bytes: Uint8Array): ScoredPiece {
   let piece = '';
+  let score = 0;
   let type = 1;
+  readFields(bytes, {
+    1: [LengthDelimited, (reader) => (piece = decodeUtf8(reader.bytes()))],
+    2: [Bit32, (reader) => (score = reader.float())],
+    3: [Varint, (reader) => (type = reader.int32())],
+  });
+  return { piece, kind: named(KINDS, type, `the type of piece ${JSON.stringify(piece)}`), score };
+}
+
+/** How the fields of a message are written, and what becomes of them, by number. */
+type Fields = Readonly<Record<number, readonly [WireType, (reader: BinaryReader) => unknown]>>;
+
+/** Fields that are not asked for are skipped. */
+function readFields(bytes: Uint8Array, fields: Fields): void {
+  const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
-    const [field, wireType] = reader.tag();
-    if (field === 1 && wireType === WireType.LengthDelimited) piece = reader.string();
-    else if (field === 3 && wireType === WireType.Varint) type = reader.int32();
-    else reader.skip(wireType, field);
+    const [number, wireType] = reader.tag();
+    const [expected, read] = fields[number] ?? [];
+    if (read !== undefined && expected === wireType) read(reader);
+    else reader.skip(wireType, number);
   }
-  const kind = KINDS[type];
-  if (kind === undefined) throw new Error(`piece ${JSON.stringify(piece)} has type ${type}`);
-  return { piece, kind };
+}
+
+function named<T>(names: Readonly<Record<number, T>>, value: number, what: string): T {
+  const name = names[value];
+  if (name === undefined) throw new Error(`${what} is ${value}`);
+  return name;
 }
