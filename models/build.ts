@@ -21,6 +21,7 @@ import { join, resolve } from 'node:path';
 import { codecCodebooks, mimiDecodeGraph, mimiEncodeGraph } from './architectures/codec-graphs.ts';
 import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
 import { transcriptionGraph } from './architectures/transcription-graph.ts';
+import { CheckpointError } from './checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoints/checkpoint.ts';
 import {
   readLanguageModelConfig,
@@ -53,6 +54,8 @@ export type BuildOptions = {
   readonly probes?: boolean;
   /** Name to show people; that of the folder if absent. */
   readonly name?: string;
+  /** Strength of classifier-free guidance, 1 for none; the checkpoint's own if absent. */
+  readonly guidance?: number;
 };
 
 const SAMPLE_RATE = 24000;
@@ -82,7 +85,7 @@ export async function buildModel(
   options: BuildOptions,
 ): Promise<{ directory: string; manifest: ModelManifest }> {
   const model = resolveModel(options.checkpoint);
-  const checkpoint = await openCheckpoint(model.directory);
+  const checkpoint = withGuidance(await openCheckpoint(model.directory), options.guidance);
   const name = options.name ?? model.name;
   const digest = await buildDigest(checkpoint, name, options);
   const outputDirectory = resolve(options.outputDirectory);
@@ -127,6 +130,19 @@ export async function buildModel(
   } finally {
     await rm(draft, { recursive: true, force: true });
   }
+}
+
+/** @throws CheckpointError when the model has nothing to be guided by. */
+function withGuidance(checkpoint: Checkpoint, strength: number | undefined): Checkpoint {
+  if (strength === undefined) return checkpoint;
+  const { languageModel } = checkpoint;
+  if (strength !== 1 && languageModel.conditions.length === 0) {
+    throw new CheckpointError(
+      `${checkpoint.directory}: guidance ${strength} needs a model with conditions; this one has none.`,
+    );
+  }
+  const guidance = strength === 1 ? null : strength;
+  return { ...checkpoint, languageModel: { ...languageModel, guidance } };
 }
 
 function composeGraph(
@@ -180,9 +196,13 @@ function describeModel(
     },
     noise: { textWidth: widths.text, audioWidth: widths.audio },
     precision: 'f32',
-    conditions: [],
-    guidance: null,
-    endOfStreamToken: null,
+    conditions: config.conditions.map(({ name, values, defaultRow }) => ({
+      name,
+      values: [...values],
+      default: defaultRow,
+    })),
+    guidance: config.guidance,
+    endOfStreamToken: config.endOfStreamToken,
     prompt: null,
     embeddingWidth: null,
     ...(config.transcription === null
@@ -282,7 +302,8 @@ async function buildDigest(
     }),
   );
   const { batches, kinds, probes = false } = options;
-  const identity = JSON.stringify({ stamps, name, batches, kinds, probes });
+  const { guidance } = checkpoint.languageModel;
+  const identity = JSON.stringify({ stamps, name, batches, kinds, probes, guidance });
   const hash = createHash('sha256').update(identity);
   await hashSources(hash, import.meta.dirname);
   return hash.digest('hex').slice(0, 16);

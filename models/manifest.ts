@@ -18,11 +18,13 @@
  * | `offset` | i64 [B] | steps this row has executed since its reset; the host adds 1 after each executed step. All positions, delays and first-frame rules derive from it, so offset 0 with zeroed state is a new conversation |
  * | `exec_mask` | bool [B] | rows that step; the state of others does not move and their outputs mean nothing |
  * | `forced_text` | i64 [B] | token that replaces the sampled one, or -1 |
- * | `forced_codes` | i64 [B,N] | codes that replace the sampled (first D) or heard (last U) ones, or -1. Whoever forces tokens checks their range: one beyond its table fails the whole run |
+ * | `forced_codes` | i64 [B,N] | codes that replace the sampled (first D) or heard (last U) ones, or -1. A row whose heard codes are all forced does not listen: `pcm` is not encoded and its encoder waits. Whoever forces tokens checks their range: one beyond its table fails the whole run |
  * | `text_temperature`, `audio_temperature` | f32 [B] | 0 means greedy |
  * | `text_top_k`, `audio_top_k` | i64 [B] | 1 … the width of the noise |
  * | `text_noise` | f32 [B, noise.textWidth] | Exp(1) draws for the exponential race over the top-k, best candidate first |
  * | `audio_noise` | f32 [B, D, noise.audioWidth] | the same per codebook |
+ * | `condition_<name>` | i64 [B] | one for each of `conditions`: index of the value |
+ * | `guidance` | f32 [B] | where `guidance` is not null: 1 follows the condition, more exaggerates it |
  * | states | see `states` | |
  *
  * | output | type, shape | meaning |

@@ -16,12 +16,13 @@ import { normalize } from '../layers/norm.ts';
 import { rotate, rotation, sinusoids } from '../layers/positions.ts';
 import { layerSet, transformerLayer } from '../layers/transformer.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
-import { add, reshape, split } from '../onnx/tensor-operations.ts';
+import { add, concatenate, reshape, split } from '../onnx/tensor-operations.ts';
 
 /**
- * @param hidden - [B, temporal width].
+ * @param hidden - [B·R, temporal width]; R = 2 branches of every row where `guide` is given, else 1.
  * @param textToken - [B, 1] int64.
- * @param choose - logits [B, V] of a step → code [B, 1] int64.
+ * @param choose - logits [B, V] of a step → code [B, 1] int64, which all branches read.
+ * @param guide - logits [B·R, V] → [B, V]; null where there is one branch.
  * @returns codes and logits of the D steps.
  */
 export function depthTransformer(
@@ -30,12 +31,15 @@ export function depthTransformer(
   hidden: Value,
   textToken: Value,
   choose: (logits: Value, step: number) => Value,
+  guide: ((logits: Value, width: number) => Value) | null = null,
 ): { codes: Value[]; logits: Value[] } {
   const { languageModel: config, languageModelWeights: file } = model;
   const { depth } = config;
   assert(depth !== null, 'a model without a depth transformer does not speak');
   const { transformer, schedule, weightSets, weightsPerStep, inputPerSet, embeddingRank } = depth;
   const { batch } = graph;
+  const branches = guide === null ? 1 : 2;
+  const rows = batch * branches;
   const { dimension, heads, headsPerKey } = transformer;
   const keyHeads = heads / headsPerKey;
   const headWidth = dimension / heads;
@@ -58,20 +62,20 @@ export function depthTransformer(
 
   /** Attention of layer `index` at one step, over this frame's steps so far. */
   const attend = (index: number, step: number, projection: Value): Value => {
-    const separated = reshape(graph, projection, [batch, heads + 2 * keyHeads, 1, headWidth]);
+    const separated = reshape(graph, projection, [rows, heads + 2 * keyHeads, 1, headWidth]);
     const [query, key, value] = split(graph, separated, 1, [heads, keyHeads, keyHeads]) as [
       Value,
       Value,
       Value,
     ];
-    const by = rotation(graph, transformer, stepPosition(graph, step));
+    const by = rotation(graph, transformer, stepPosition(graph, rows, step));
     const turn = (x: Value): Value => (by === null ? x : rotate(graph, x, by));
     const layerKeys = keys[index] ?? [];
     const layerValues = values[index] ?? [];
     layerKeys.push(turn(key));
     layerValues.push(value);
     const attended = growingAttention(graph, turn(query), layerKeys, layerValues);
-    return reshape(graph, attended, [batch, dimension]);
+    return reshape(graph, attended, [rows, dimension]);
   };
 
   const codes: Value[] = [];
@@ -85,10 +89,11 @@ export function depthTransformer(
         step === 0
           ? table('depformer_text_emb', config.textCard + 1)
           : table(`depformer_emb.${step - 1}`, config.audioCard + 1);
-      const token = embedding(graph, reshape(graph, previous, [batch]), weights);
-      let x = add(graph, linear(graph, hidden, inputWeight), token); // [B, d]
-      const shift = sinusoids(graph, transformer, stepPosition(graph, step));
-      if (shift !== null) x = add(graph, x, reshape(graph, shift, [batch, dimension]));
+      const ids = concatenate(graph, Array<Value>(branches).fill(previous), 1);
+      const token = embedding(graph, reshape(graph, ids, [rows]), weights);
+      let x = add(graph, linear(graph, hidden, inputWeight), token); // [B·R, d]
+      const shift = sinusoids(graph, transformer, stepPosition(graph, rows, step));
+      if (shift !== null) x = add(graph, x, reshape(graph, shift, [rows, dimension]));
       layers.forEach((layer, index) => {
         x = transformerLayer(
           graph,
@@ -104,7 +109,8 @@ export function depthTransformer(
       }
       const head = file.tensor(`linears.${step}.weight`, [config.audioCard, dimension]);
       const bias = config.headBias ? file.tensor(`linears.${step}.bias`, [config.audioCard]) : null;
-      const logits = linear(graph, x, head, bias);
+      const all = linear(graph, x, head, bias);
+      const logits = guide === null ? all : guide(all, config.audioCard);
       const code = choose(logits, step);
       allLogits.push(logits);
       codes.push(code);
@@ -114,10 +120,10 @@ export function depthTransformer(
   return { codes, logits: allLogits };
 }
 
-/** Position [B, 1] of a depth step: its number, the same in every row. */
-function stepPosition(graph: GraphBuilder, step: number): Value {
+/** Position [rows, 1] of a depth step: its number, the same in every row. */
+function stepPosition(graph: GraphBuilder, rows: number, step: number): Value {
   return graph.integers(
-    Array.from({ length: graph.batch }, () => step),
-    [graph.batch, 1],
+    Array.from({ length: rows }, () => step),
+    [rows, 1],
   );
 }

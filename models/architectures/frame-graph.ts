@@ -10,8 +10,9 @@ import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
 import { forceToken, sample, sampler } from '../layers/sampling.ts';
 import { laterStreamRows } from '../layers/stream-rows.ts';
-import { GraphBuilder } from '../onnx/graph-builder.ts';
+import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import { concatenate, reshape, slice, where } from '../onnx/tensor-operations.ts';
+import { guide } from './conditions.ts';
 import { delayedTokens } from './delayed-tokens.ts';
 import { depthTransformer } from './depth-transformer.ts';
 import { hear } from './hearing.ts';
@@ -54,7 +55,19 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
 
   const advances = reshape(graph, executes, [batch, 1, 1]);
   const tokens = delayedTokens(graph, config, offset, advances, heard);
-  const { hidden, textLogits } = temporalTransformer(graph, checkpoint, tokens.input, offset);
+  const conditions = config.conditions.map((condition) => ({
+    condition,
+    rows: graph.input(`condition_${condition.name}`, 'int64', []),
+  }));
+  const guided = guidance(graph, config);
+  const { hidden, textLogits: branchLogits } = temporalTransformer(
+    graph,
+    checkpoint,
+    tokens.input,
+    offset,
+    conditions,
+  );
+  const textLogits = guided === null ? branchLogits : guided(branchLogits, config.textCardOut);
 
   const textSampler = sampler(graph, {
     temperature: textTemperature,
@@ -74,13 +87,13 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
     noise: audioNoise,
     width: widths.audio,
   });
-  const spoken = depthTransformer(graph, checkpoint, hidden, text, (logits, step) =>
+  const choose = (logits: Value, step: number): Value =>
     forceToken(
       graph,
       slice(graph, forcedCodes, 1, step, step + 1),
       sample(graph, audioSampler, logits, step),
-    ),
-  );
+    );
+  const spoken = depthTransformer(graph, checkpoint, hidden, text, choose, guided);
 
   const frameTokens = tokens.complete(concatenate(graph, [text, ...spoken.codes], 1));
   const speaking = laterStreamRows(graph, offset, executes, maxDelay);
@@ -101,7 +114,11 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
   graph.output('text_token', reshape(graph, text, [batch]), 'int64', []);
   graph.output('frame_tokens', frameTokens, 'int64', [1 + generatedCodebooks]);
   if (probes) {
-    graph.output('hidden', hidden, 'float32', [config.temporal.dimension]);
+    const { dimension } = config.temporal;
+    // Of a guided model, that of the conditioned branch, which is the first of each row.
+    const branches = reshape(graph, hidden, [batch, -1, dimension]);
+    const conditioned = reshape(graph, slice(graph, branches, 1, 0, 1), [batch, dimension]);
+    graph.output('hidden', guided === null ? hidden : conditioned, 'float32', [dimension]);
     graph.output('text_logits', textLogits, 'float32', [config.textCardOut]);
     const stacked = spoken.logits.map((logits) =>
       reshape(graph, logits, [batch, 1, config.audioCard]),
@@ -113,4 +130,14 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
     graph.output('user_codes', heard, 'int64', [heardCodebooks]);
   }
   return graph;
+}
+
+/** Makes one of the logits of a row's two branches; null where the model has one branch. */
+function guidance(
+  graph: GraphBuilder,
+  config: LanguageModelConfig,
+): ((logits: Value, width: number) => Value) | null {
+  if (config.guidance === null) return null;
+  const strength = reshape(graph, graph.input('guidance', 'float32', []), [graph.batch, 1]);
+  return (logits, width) => guide(graph, logits, width, strength);
 }

@@ -40,7 +40,10 @@ describe('refuses', () => {
       { cross_attention: true },
       'config.json: cross_attention (cross-attention) is not implemented',
     ],
-    [{ conditioners: { a: { type: 'lut' } } }, 'config.json: conditioners (conditioning) is not'],
+    [
+      { conditioners: { a: { type: 'tensor' } } },
+      'config.json: conditioners.a.type is wrong: must be "lut"; "tensor" is not implemented',
+    ],
     [{ lora_name: 'x.safetensors' }, 'config.json: lora_name (low-rank adapters) is not'],
     [{ model_type: 'tts' }, '"tts" is another kind of model'],
     [
@@ -56,7 +59,7 @@ describe('refuses', () => {
       'config.json: stt_config.audio_delay_seconds is wrong',
     ],
     [{ stt_config: { wings: 2 } }, 'stt_config has settings that are not implemented: wings'],
-    [{ lm_gen_config: { cfg_coef: 3 } }, 'lm_gen_config.cfg_coef is wrong: other than 1'],
+    [{ lm_gen_config: { cfg_coef: 3 } }, 'lm_gen_config.cfg_coef needs conditioners to guide by'],
     [{ wings: 2 }, 'config.json: has settings that are not implemented: wings'],
   ])('%o', (changes, message) => {
     expect(() => parse(changes)).toThrow(message);

@@ -9,7 +9,15 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ModelKind } from '../manifest.ts';
+import {
+  conditioners,
+  describeConditions,
+  fuser,
+  fuserProblem,
+  type ConditionConfig,
+} from './conditioning-config.ts';
 import { checkJson, readJson } from './json-file.ts';
+import { isOff, notImplemented } from './not-implemented.ts';
 import {
   gatedWidth,
   gatingName,
@@ -27,24 +35,11 @@ const MAX_CONTEXT = 1_000_000;
 const MAX_DELAY = 1_000;
 const MAX_SILENCE_SECONDS = 60;
 
-/** A feature that changes the result and that we do not have: only its "off" values pass. */
-function notImplemented(meaning: string): z.ZodType {
-  return z
-    .unknown()
-    .optional()
-    .superRefine((value, context) => {
-      if (isOff(value)) return;
-      context.addIssue({
-        code: 'custom',
-        message: `(${meaning}) is not implemented; found ${JSON.stringify(value)}`,
-      });
-    });
-}
+/** Strength of classifier-free guidance; 1 is none. */
+export const guidanceFactor = z.number().min(0).max(100);
 
-function isOff(value: unknown): boolean {
-  if (typeof value === 'object' && value !== null) return Object.keys(value).length === 0;
-  return value === undefined || value === null || value === false || value === 0;
-}
+/** Hibiki's end of a text; moshi/moshi/models/loaders.py (`get_moshi`) has it read as padding. */
+const END_OF_STREAM_TOKEN = 2;
 
 const generation = z
   .strictObject({
@@ -53,7 +48,9 @@ const generation = z
     top_k: count,
     top_k_text: count,
     use_sampling: z.boolean(),
-    cfg_coef: z.literal(1, { error: 'other than 1 (classifier-free guidance) is not implemented' }),
+    cfg_coef: guidanceFactor,
+    cfg_is_no_text: notImplemented('guidance of the voice alone'),
+    cfg_is_masked_until: notImplemented('guidance towards a prompt'),
     check: z.boolean(),
   })
   .partial();
@@ -70,9 +67,9 @@ const transcription = z
 const schema = z
   .strictObject({
     model_type: z
-      .enum(['moshi', 'stt'], {
+      .enum(['moshi', 'hibiki', 'stt'], {
         error: ({ input }) =>
-          `must be "moshi" or "stt"; ${JSON.stringify(input)} is another kind of model, not implemented`,
+          `must be "moshi", "hibiki" or "stt"; ${JSON.stringify(input)} is another kind of model, not implemented`,
       })
       .default('moshi'),
     moshi_name: z.string().min(1).default('model.safetensors'),
@@ -135,8 +132,8 @@ const schema = z
     quantize: z.boolean().default(false),
     lora: notImplemented('low-rank adapters'),
     lora_name: notImplemented('low-rank adapters'),
-    conditioners: notImplemented('conditioning'),
-    fuser: notImplemented('conditioning'),
+    conditioners: conditioners.nullable().default(null),
+    fuser: fuser.nullable().default(null),
     cross_attention: notImplemented('cross-attention'),
     norm_emb: notImplemented('normalised embeddings'),
     demux_second_stream: notImplemented('a second text stream'),
@@ -156,6 +153,16 @@ const schema = z
     }
     if (config.dep_q > config.n_q) {
       complain('dep_q', `must not exceed n_q ${config.n_q}, found ${config.dep_q}`);
+    }
+    const given = config.conditioners ?? {};
+    const fusing = fuserProblem(given, config.fuser?.sum ?? []);
+    if (fusing !== null) complain('fuser', fusing);
+    const conditioned = Object.keys(given).length > 0;
+    if (conditioned && config.model_type !== 'hibiki') {
+      complain('conditioners', 'are implemented for model_type "hibiki" alone');
+    }
+    if (!conditioned && (config.lm_gen_config.cfg_coef ?? 1) !== 1) {
+      complain('lm_gen_config.cfg_coef', 'needs conditioners to guide by');
     }
     const heads = headsProblem(
       config.dim,
@@ -248,6 +255,12 @@ export type LanguageModelConfig = {
   readonly textCardOut: number;
   readonly paddingToken: number;
   readonly endOfPaddingToken: number;
+  /** Text token that ends a stream whose input has ended, or null for models that never end. */
+  readonly endOfStreamToken: number | null;
+  /** In the order in which they are added to the input. */
+  readonly conditions: readonly ConditionConfig[];
+  /** Default strength of classifier-free guidance, for which every row is computed twice; or null. */
+  readonly guidance: number | null;
   /** Steps by which each stream is late: text, then the N codebooks. */
   readonly delays: readonly number[];
   readonly maxDelay: number;
@@ -310,6 +323,7 @@ export async function readLanguageModelConfig(directory: string): Promise<Langua
 export function parseLanguageModelConfig(json: unknown, path: string): LanguageModelConfig {
   const config = checkJson(schema, json, path);
   const feedForward = Math.floor(config.hidden_scale * config.dim);
+  const { cfg_coef: guidance = 1 } = config.lm_gen_config;
   return {
     kind: config.model_type,
     files: {
@@ -325,6 +339,9 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
     textCardOut: config.text_card_out ?? config.text_card,
     paddingToken: config.existing_text_padding_id,
     endOfPaddingToken: config.existing_text_end_padding_id,
+    endOfStreamToken: config.model_type === 'hibiki' ? END_OF_STREAM_TOKEN : null,
+    conditions: describeConditions(config.conditioners ?? {}, config.fuser?.sum ?? []),
+    guidance: guidance === 1 ? null : guidance,
     delays: config.delays,
     maxDelay: Math.max(...config.delays),
     headBias: config.bias_proj,

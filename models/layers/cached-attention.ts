@@ -5,12 +5,13 @@
  * StreamingMultiheadAttention). The T new keys are written at (position mod C) before attending,
  * so with T > 1 the first query of a full ring sees one key less than C, as in the reference.
  *
- * Letters: B rows, T positions of this frame, H query heads, G key heads, C context, hd head width.
+ * Letters: B rows, R branches of a row, T positions of this frame, H query heads, G key heads, C context, hd head width.
  *
  * The ring is written in place: TensorScatter is the only reader of the old ring, attention reads
  * its output. Rows whose position does not move get their current slots overwritten, which is
  * harmless: the same slots are written again before anything reads them.
  */
+import assert from 'node:assert/strict';
 import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import {
@@ -28,6 +29,8 @@ import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
 
 /** What all layers of one transformer share in one frame. */
 export type AttentionFrame = {
+  /** R: how often every row of the batch is computed, with its own keys and values. */
+  readonly branches: number;
   /** T: positions in this frame. */
   readonly length: number;
   readonly rotation: Rotation | null;
@@ -42,13 +45,16 @@ export type AttentionFrame = {
 /**
  * @param frames - [B] int64, frames of this stream before this one.
  * @param length - T: transformer positions per frame.
+ * @param branches - R: 1, or for a frame of one position how often every row is computed.
  */
 export function attentionFrame(
   graph: GraphBuilder,
   config: TransformerConfig,
   frames: Value,
   length: number,
+  branches = 1,
 ): AttentionFrame {
+  assert(branches === 1 || length === 1, 'branches are of frames of one position');
   const first = multiply(graph, frames, graph.integers([length])); // [B]
   const queries = add(
     graph,
@@ -56,6 +62,7 @@ export function attentionFrame(
     graph.integers(range(length)),
   ); // [B, T]
   return {
+    branches,
     length,
     rotation: rotation(graph, config, queries),
     sinusoids: sinusoids(graph, config, queries),
@@ -90,7 +97,12 @@ function visibility(
   return where(graph, visible, graph.floats([0], []), graph.floats([-Infinity], []));
 }
 
-/** Fused queries, keys and values [B·T, (H + 2G)·hd] → attended values [B·T, H·hd]. */
+/**
+ * Fused queries, keys and values [B·R·T, (H + 2G)·hd] → attended values [B·R·T, H·hd].
+ *
+ * The branches of a row are so many more heads of its one ring [B, R·G, C, hd]: they share positions
+ * and mask, and whoever starts or moves a row moves all of them.
+ */
 export function cachedAttention(
   graph: GraphBuilder,
   config: TransformerConfig,
@@ -98,7 +110,7 @@ export function cachedAttention(
   projection: Value,
 ): Value {
   const { batch } = graph;
-  const { length } = frame;
+  const { length, branches } = frame;
   const { context, heads } = config;
   const keyHeads = heads / config.headsPerKey;
   const headWidth = config.dimension / heads;
@@ -106,15 +118,15 @@ export function cachedAttention(
   // [B, H + 2G, T, hd]; with one position the transposition is only a change of shape.
   const separated =
     length === 1
-      ? reshape(graph, projection, [batch, allHeads, 1, headWidth])
+      ? reshape(graph, projection, [batch * branches, allHeads, 1, headWidth])
       : transpose(
           graph,
           reshape(graph, projection, [batch, length, allHeads, headWidth]),
           [0, 2, 1, 3],
         );
-  const [queries, keys, values] = splitHeads(graph, separated, frame.rotation, heads, keyHeads);
+  const [queries, keys, values] = splitHeads(graph, config, separated, frame);
   const ring = (name: string, next: Value): Value => {
-    const state = graph.state(name, 'float32', [keyHeads, context, headWidth]);
+    const state = graph.state(name, 'float32', [branches * keyHeads, context, headWidth]);
     const written = graph.op('TensorScatter', [state, next, frame.slot], { mode: 'circular' });
     graph.setState(state, written);
     return written;
@@ -124,29 +136,50 @@ export function cachedAttention(
     ring('keys', keys),
     ring('values', values),
     frame.mask,
-  ]); // [B, H, T, hd]
+  ]); // [B, R·H, T, hd]
   const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
-  return reshape(graph, ordered, [batch * length, heads * headWidth]);
+  return reshape(graph, ordered, [batch * branches * length, heads * headWidth]);
 }
 
-/** [B, H + 2G, T, hd] → rotated queries, rotated keys, values; one rotation serves both. */
+/**
+ * [B·R, H + 2G, T, hd] → rotated queries [B, R·H, T, hd], rotated keys and values [B, R·G, T, hd]; one
+ * rotation serves both.
+ */
 function splitHeads(
   graph: GraphBuilder,
+  { dimension, heads, headsPerKey }: TransformerConfig,
   separated: Value,
-  by: Rotation | null,
-  heads: number,
-  keyHeads: number,
+  { rotation: by, branches, length }: AttentionFrame,
 ): [Value, Value, Value] {
+  const keyHeads = heads / headsPerKey;
+  const join = (x: Value, count: number): Value =>
+    branches === 1
+      ? x
+      : reshape(graph, x, [graph.batch, branches * count, length, dimension / heads]);
   if (by === null) {
-    return split(graph, separated, 1, [heads, keyHeads, keyHeads]) as [Value, Value, Value];
+    const [queries, keys, values] = split(graph, separated, 1, [heads, keyHeads, keyHeads]) as [
+      Value,
+      Value,
+      Value,
+    ];
+    return [join(queries, heads), join(keys, keyHeads), join(values, keyHeads)];
   }
   const [turning, values] = split(graph, separated, 1, [heads + keyHeads, keyHeads]) as [
     Value,
     Value,
   ];
-  const turned = rotate(graph, turning, by);
-  const [queries, keys] = split(graph, turned, 1, [heads, keyHeads]) as [Value, Value];
-  return [queries, keys, values];
+  const turned = rotate(graph, join(turning, heads + keyHeads), by);
+  const apart =
+    branches === 1
+      ? turned
+      : reshape(graph, turned, [
+          graph.batch * branches,
+          heads + keyHeads,
+          length,
+          dimension / heads,
+        ]);
+  const [queries, keys] = split(graph, apart, 1, [heads, keyHeads]) as [Value, Value];
+  return [join(queries, heads), join(keys, keyHeads), join(values, keyHeads)];
 }
 
 /** Attention of one new position over the `keys` and `values` of all positions so far. */

@@ -62,8 +62,9 @@ function scaled(graph: GraphBuilder, x: Value, scale: TensorView | null): Value 
 }
 
 /**
- * A transformer that takes `length` positions of a stream a frame: x [B·T, D] → [B·T, D].
+ * A transformer that takes `length` positions of a stream a frame: x [B·R·T, D] → [B·R·T, D].
  * @param frames - [B] int64, frames of this stream before this one.
+ * @param branches - R: how often every row is computed; see `cachedAttention`.
  */
 export function streamingTransformer(
   graph: GraphBuilder,
@@ -72,13 +73,25 @@ export function streamingTransformer(
   x: Value,
   frames: Value,
   length: number,
+  branches = 1,
 ): Value {
-  const frame = graph.scope('positions', () => attentionFrame(graph, config, frames, length));
-  const rows = graph.batch * length;
+  const frame = graph.scope('positions', () =>
+    attentionFrame(graph, config, frames, length, branches),
+  );
+  const { sinusoids } = frame;
+  const shape = [graph.batch * length, branches, config.dimension];
   let hidden =
-    frame.sinusoids === null
+    sinusoids === null
       ? x
-      : add(graph, x, reshape(graph, frame.sinusoids, [rows, config.dimension]));
+      : reshape(
+          graph,
+          add(
+            graph,
+            reshape(graph, x, shape),
+            reshape(graph, sinusoids, [graph.batch * length, 1, config.dimension]),
+          ),
+          [graph.batch * branches * length, config.dimension],
+        );
   layers.forEach((layer, index) => {
     hidden = graph.scope(`layer${index}`, () =>
       transformerLayer(graph, config, layerSet(layer, 0), hidden, (projection) =>

@@ -91,13 +91,14 @@ export class GraphSession {
   }
 }
 
-/** Neutral inputs for every row of a frame graph at `offset`; greedy, nothing forced. */
+/** Neutral inputs for every row of a frame graph at `offset`: greedy, nothing forced, no guidance. */
 export function greedyFeed(graph: GraphShape, offset: number, pcm: Float32Array): Feed {
   const { batch } = graph;
   const shapeOf = (name: string): readonly number[] =>
     graph.inputs.find((input) => input.name === name)?.shape ?? [];
   const filled = (name: string, value: number): number[] =>
     Array.from({ length: elementCount(shapeOf(name)) }, () => value);
+  const conditions = graph.inputs.filter(({ name }) => name.startsWith('condition_'));
   return {
     pcm,
     offset: filled('offset', offset),
@@ -110,6 +111,8 @@ export function greedyFeed(graph: GraphShape, offset: number, pcm: Float32Array)
     audio_top_k: filled('audio_top_k', 1),
     text_noise: filled('text_noise', 1),
     audio_noise: filled('audio_noise', 1),
+    guidance: filled('guidance', 1),
+    ...Object.fromEntries(conditions.map(({ name }) => [name, filled(name, 0)])),
   };
 }
 

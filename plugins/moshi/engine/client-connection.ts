@@ -15,6 +15,7 @@ import {
   type ModelInfo,
   type StartMessage,
 } from '../protocol/messages.ts';
+import { chooseConditions } from './condition-choice.ts';
 import type { Conversation, ConversationListener } from './conversations.ts';
 import type { EngineMetrics } from './engine-metrics.ts';
 import type { RowOptions } from './frame-stepper.ts';
@@ -153,7 +154,7 @@ export class ClientConnection {
     }
   }
 
-  #start({ reservationKey, sampling, seed }: StartMessage): void {
+  #start({ reservationKey, sampling, seed, conditions, guidance }: StartMessage): void {
     if (this.#conversation !== null) {
       this.end('bad_message', 'A second start message came in one conversation.');
       return;
@@ -162,7 +163,10 @@ export class ClientConnection {
     const row: RowOptions = {
       sampling: { ...this.#options.manifest.sampling, ...definedOnly(sampling ?? {}) },
       seed: seed ?? randomInt(0x1_0000_0000),
+      ...definedOnly({ conditions, guidance }),
     };
+    // Throws, and so ends this connection, before a slot is taken.
+    chooseConditions(this.#options.manifest, row);
     const conversation = this.#options.attach(reservationKey, row, {
       onFrame: (frame) => {
         this.#socket.send(encodeFrameMessage(frame));

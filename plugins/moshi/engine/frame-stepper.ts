@@ -4,6 +4,11 @@
  * Blocks while a graph runs, so it lives in the engine's worker thread, or in a command's process.
  */
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
+import {
+  chooseConditions,
+  type ConditionChoice,
+  type ConditionWishes,
+} from './condition-choice.ts';
 import { GraphSet, type GraphSetOptions } from './graph-set.ts';
 import { RandomGenerator } from './random.ts';
 
@@ -21,7 +26,7 @@ export type FrameTensors = {
 /** The same memory as it travels between threads. */
 export type FrameBuffers = Record<keyof FrameTensors, SharedArrayBuffer>;
 
-export type RowOptions = {
+export type RowOptions = ConditionWishes & {
   /** Values above what the graphs can draw from mean as many as they can. */
   sampling: SamplingOptions;
   seed: number;
@@ -62,6 +67,9 @@ export class FrameStepper {
     this.#audioNoise.fill(1);
     this.graphs.input('text_top_k').int64().fill(1n);
     this.graphs.input('audio_top_k').int64().fill(1n);
+    for (const slot of this.#rows.keys()) {
+      this.#setConditions(slot, chooseConditions(this.#manifest));
+    }
   }
 
   buffers(): FrameBuffers {
@@ -76,8 +84,13 @@ export class FrameStepper {
     };
   }
 
-  /** Starts a new conversation in a row. */
-  attach(slot: number, { sampling, seed }: RowOptions): void {
+  /**
+   * Starts a new conversation in a row.
+   *
+   * @throws RangeError as `chooseConditions`.
+   */
+  attach(slot: number, { sampling, seed, ...wishes }: RowOptions): void {
+    this.#setConditions(slot, chooseConditions(this.#manifest, wishes));
     const { textWidth, audioWidth } = this.#manifest.noise;
     const clamped = {
       ...sampling,
@@ -143,6 +156,15 @@ export class FrameStepper {
       }
     }
     return failed;
+  }
+
+  #setConditions(slot: number, { values, guidance }: ConditionChoice): void {
+    for (const [index, { name }] of this.#manifest.conditions.entries()) {
+      this.graphs.input(`condition_${name}`).int64()[slot] = BigInt(values[index] ?? 0);
+    }
+    if (guidance !== null) {
+      this.graphs.input('guidance').float32()[slot] = guidance;
+    }
   }
 
   #forget(slot: number): void {

@@ -5,6 +5,7 @@
 import { strict as assert } from 'node:assert';
 
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
+import type { ConditionWishes } from './condition-choice.ts';
 import { FrameStepper } from './frame-stepper.ts';
 import { GraphSet } from './graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
@@ -45,7 +46,7 @@ export type FrameResult = {
   probes: ReadonlyMap<string, Float32Array | number[]>;
 };
 
-export type ConversationOptions = {
+export type ConversationOptions = ConditionWishes & {
   /** Missing fields take the model's defaults. */
   sampling?: Partial<SamplingOptions>;
   seed?: number;
@@ -72,9 +73,17 @@ export class Runner {
     this.#decoders = decoders;
   }
 
-  /** Starts a new conversation in a row; steps of a row that was never started are greedy. */
-  start(row: number, { sampling, seed = 0 }: ConversationOptions = {}): void {
-    this.#stepper.attach(row, { sampling: { ...this.manifest.sampling, ...sampling }, seed });
+  /**
+   * Starts a new conversation in a row; steps of a row that was never started are greedy.
+   *
+   * @throws RangeError naming a condition that the model does not have.
+   */
+  start(row: number, { sampling, seed = 0, ...wishes }: ConversationOptions = {}): void {
+    this.#stepper.attach(row, {
+      sampling: { ...this.manifest.sampling, ...sampling },
+      seed,
+      ...wishes,
+    });
     this.#decoders[row]?.reset();
   }
 

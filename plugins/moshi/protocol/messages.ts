@@ -49,6 +49,10 @@ const startMessage = z.object({
     })
     .partial()
     .optional(),
+  /** Value by name of a condition of the model; missing ones take the model's defaults. */
+  conditions: z.record(z.string().max(100), z.string().max(100)).optional(),
+  /** Strength of classifier-free guidance, for models that run with it; 1 is none. */
+  guidance: z.number().min(0).max(100).optional(),
   /** Makes the noise of sampling reproducible; random if missing. */
   seed: z.number().int().min(0).max(0xffffffff).optional(),
 });
