@@ -15,8 +15,10 @@ test.each([
   { length: 2, context: 6, heads: 2, headsPerKey: 1, position: 'rope' as const },
   { length: 2, context: 5, heads: 2, headsPerKey: 2, position: 'none' as const },
   { length: 4, context: 7, heads: 2, headsPerKey: 1, position: 'rope' as const },
+  { length: 1, context: 530, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 540 },
+  { length: 3, context: 600, heads: 2, headsPerKey: 2, position: 'none' as const, steps: 210 },
 ])('attends to what the reference sees, long past the ring: %o', async (shape) => {
-  const { length, context, heads, headsPerKey, position } = shape;
+  const { length, context, heads, headsPerKey, position, steps = 12 } = shape;
   const keyHeads = heads / headsPerKey;
   const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
   const config: TransformerConfig = {
@@ -45,7 +47,7 @@ test.each([
 
   const random = uniform(11);
   const written: { keys: number[][]; values: number[][] }[] = [];
-  for (let step = 0; step < 12; step += 1) {
+  for (let step = 0; step < steps; step += 1) {
     const input = randomFloats(random, length * width);
     const head = (row: number, index: number): number[] => [
       ...input.subarray(row * width + index * HEAD_WIDTH, row * width + (index + 1) * HEAD_WIDTH),
@@ -76,6 +78,50 @@ test.each([
     const { y } = await session.step({ projection: input, frames: [step] });
     expect(largestDifference(Array.from(y!, Number), expected), `step ${step}`).toBeLessThan(1e-5);
   }
+  await session.close();
+});
+
+test('a row keeps its bits however much of their rings other rows have filled', async () => {
+  const [heads, headWidth, context] = [2, 64, 1200];
+  const config: TransformerConfig = {
+    dimension: heads * headWidth,
+    heads,
+    headsPerKey: 1,
+    layers: 1,
+    hidden: 1,
+    norm: 'layer_norm',
+    gating: 'none',
+    position: 'rope',
+    maxPeriod: 10000,
+    context,
+    layerScale: false,
+  };
+  const graph = new GraphBuilder('attention', 2);
+  const projection = graph.input('projection', 'float32', [3 * config.dimension]);
+  const frames = graph.input('frames', 'int64', []);
+  const frame = attentionFrame(graph, config, frames, 1);
+  graph.output('y', cachedAttention(graph, config, frame, projection), 'float32', [
+    config.dimension,
+  ]);
+  const session = await GraphSession.compose(graph, '.');
+  const conversation = async (others: (step: number) => number): Promise<number[]> => {
+    session.reset();
+    const random = uniform(5);
+    const outputs: number[] = [];
+    for (let step = 0; step < 300; step += 1) {
+      const mine = randomFloats(random, 3 * config.dimension);
+      const theirs = randomFloats(random, 3 * config.dimension);
+      const { y } = await session.step({
+        projection: [...mine, ...theirs],
+        frames: [step, others(step)],
+      });
+      outputs.push(...Array.from(y!, Number).slice(0, config.dimension));
+    }
+    return outputs;
+  };
+  const alone = await conversation(() => 0);
+  expect(await conversation((step) => step + 137)).toEqual(alone);
+  expect(await conversation((step) => step + 700)).toEqual(alone);
   await session.close();
 });
 

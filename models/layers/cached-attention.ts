@@ -7,6 +7,10 @@
  *
  * Letters: B rows, R branches of a row, T positions of this frame, H query heads, G key heads, C context, hd head width.
  *
+ * Slots fill from the first on, and the CPU's Attention computes masked slots like others. So as long
+ * as not more than half a long ring is filled, attention sees a copy of its filled part, rounded up
+ * to whole blocks: a call's frames cost little at first. The masked rest of a block adds exact zeros.
+ *
  * The ring is written in place: TensorScatter is the only reader of the old ring, attention reads
  * its output. Rows whose position does not move get their current slots overwritten, which is
  * harmless: the same slots are written again before anything reads them.
@@ -27,6 +31,15 @@ import {
 } from '../onnx/tensor-operations.ts';
 import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
 
+/**
+ * Slots that are added to the filled part at once. A multiple of what vector code sums at once, so
+ * that a row's bits do not depend on how far other rows of the batch are.
+ */
+const BLOCK_SLOTS = 128;
+
+/** Rings up to this length are not worth a choice. */
+const SHORT_RING_SLOTS = 512;
+
 /** What all layers of one transformer share in one frame. */
 export type AttentionFrame = {
   /** R: how often every row of the batch is computed, with its own keys and values. */
@@ -40,6 +53,15 @@ export type AttentionFrame = {
   readonly slot: Value;
   /** [B, 1, T, C] float32: 0 where the slot is visible to the query, else minus infinity. */
   readonly mask: Value;
+  /** The part of a long ring that is filled; null for short rings. */
+  readonly filled: {
+    /** Bool: at most half of the ring is filled. */
+    readonly isSmall: Value;
+    /** [1] int64: slots up to the last filled block. */
+    readonly end: Value;
+    /** [B, 1, T, end] of `mask`; valid where `isSmall`. */
+    readonly mask: Value;
+  } | null;
 };
 
 /**
@@ -61,14 +83,47 @@ export function attentionFrame(
     reshape(graph, first, [graph.batch, 1]),
     graph.integers(range(length)),
   ); // [B, T]
+  const mask = visibility(graph, config.context, first, queries, length);
   return {
     branches,
     length,
     rotation: rotation(graph, config, queries),
     sinusoids: sinusoids(graph, config, queries),
     slot: modulo(graph, first, config.context),
-    mask: visibility(graph, config.context, first, queries, length),
+    mask,
+    filled:
+      config.context <= SHORT_RING_SLOTS
+        ? null
+        : filledPart(graph, config.context, first, length, mask),
   };
+}
+
+/** Of all rows together: the ring's slots up to the block of the furthest row's newest key. */
+function filledPart(
+  graph: GraphBuilder,
+  context: number,
+  first: Value,
+  length: number,
+  mask: Value,
+): NonNullable<AttentionFrame['filled']> {
+  const furthest = graph.op('ReduceMax', [first], { keepdims: 1 }); // [1]
+  const lastBlock = graph.op('Div', [
+    add(graph, furthest, graph.integers([length - 1])),
+    graph.integers([BLOCK_SLOTS]),
+  ]);
+  const blocks = add(graph, lastBlock, graph.integers([1]));
+  const end = multiply(graph, blocks, graph.integers([BLOCK_SLOTS]));
+  const small = graph.op('LessOrEqual', [end, graph.integers([Math.floor(context / 2)])]);
+  return {
+    isSmall: reshape(graph, small, []),
+    end,
+    mask: firstSlots(graph, mask, end, 3),
+  };
+}
+
+/** Slots of `axis` up to `end`, at most all. */
+function firstSlots(graph: GraphBuilder, value: Value, end: Value, axis: number): Value {
+  return graph.op('Slice', [value, graph.integers([0]), end, graph.integers([axis])]);
 }
 
 /**
@@ -131,14 +186,32 @@ export function cachedAttention(
     graph.setState(state, written);
     return written;
   };
-  const attended = graph.op('Attention', [
-    queries,
-    ring('keys', keys),
-    ring('values', values),
-    frame.mask,
-  ]); // [B, R·H, T, hd]
+  const attended = attend(graph, frame, queries, ring('keys', keys), ring('values', values));
   const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
   return reshape(graph, ordered, [batch * branches * length, heads * headWidth]);
+}
+
+/** Queries [B, R·H, T, hd] over rings [B, R·G, C, hd] → [B, R·H, T, hd]. */
+function attend(
+  graph: GraphBuilder,
+  { filled, mask }: AttentionFrame,
+  queries: Value,
+  keys: Value,
+  values: Value,
+): Value {
+  const whole = (): Value => graph.op('Attention', [queries, keys, values, mask]);
+  if (filled === null) return whole();
+  return graph.choose(
+    filled.isSmall,
+    () =>
+      graph.op('Attention', [
+        queries,
+        firstSlots(graph, keys, filled.end, 2),
+        firstSlots(graph, values, filled.end, 2),
+        filled.mask,
+      ]),
+    whole,
+  );
 }
 
 /**

@@ -12,7 +12,9 @@ import type { TensorView } from '../checkpoints/safetensors.ts';
 import { elementCount, type DataType } from './data-types.ts';
 import {
   encodeModel,
+  type Attribute,
   type Attributes,
+  type Branch,
   type InitializerDescription,
   type NodeDescription,
 } from './model-proto.ts';
@@ -30,7 +32,7 @@ export type GraphSignature = {
 export class GraphBuilder {
   /** Rows computed at once: the first size of every input, output and state. */
   readonly batch: number;
-  readonly #nodes: NodeDescription[] = [];
+  #nodes: NodeDescription[] = [];
   readonly #initializers = new Map<string, InitializerDescription>();
   readonly #constants = new Map<string, Value>();
   readonly #casts = new Map<Value, Value>();
@@ -40,6 +42,7 @@ export class GraphBuilder {
   readonly #name: string;
   #scope: string[] = [];
   #counter = 0;
+  #isInBranch = false;
 
   constructor(name: string, batch: number) {
     assert(Number.isInteger(batch) && batch > 0, `batch must be a positive integer, got ${batch}`);
@@ -112,6 +115,36 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /**
+   * Runs one of two pieces of graph. They may use every value there is, but add no weights that must
+   * be widened, no states and no further choices.
+   * @param condition - One bool.
+   * @returns what the chosen piece returns; both must agree in type and number of axes.
+   */
+  choose(condition: Value, whenTrue: () => Value, whenFalse: () => Value): Value {
+    assert(!this.#isInBranch, 'choices do not nest');
+    const branch = (compose: () => Value): Branch => {
+      const outer = this.#nodes;
+      this.#nodes = [];
+      this.#isInBranch = true;
+      try {
+        const output = compose();
+        assert(
+          this.#nodes.some(({ outputs }) => outputs.includes(output)),
+          'a branch must compute what it returns',
+        );
+        return { nodes: this.#nodes, output };
+      } finally {
+        this.#nodes = outer;
+        this.#isInBranch = false;
+      }
+    };
+    return this.op('If', [condition], {
+      then_branch: branch(whenTrue),
+      else_branch: branch(whenFalse),
+    });
+  }
+
   floats(data: readonly number[] | Float32Array, shape: readonly number[] = [data.length]): Value {
     return this.#constant('float32', Float32Array.from(data), shape);
   }
@@ -152,6 +185,7 @@ export class GraphBuilder {
     if (view.type === 'float32') return value;
     const known = this.#casts.get(value);
     if (known !== undefined) return known;
+    assert(!this.#isInBranch, `${view.name} must be widened outside the branch`);
     const wide = this.op('Cast', [value], { to: 1 });
     this.#casts.set(value, wide);
     return wide;
@@ -174,15 +208,8 @@ export class GraphBuilder {
     this.#checkInPlace();
     const { rename, copies } = this.#outputNames(outputs);
     const named = (name: string): string => rename.get(name) ?? name;
-    const nodes = [
-      ...this.#nodes.map((node) => ({
-        ...node,
-        inputs: node.inputs.map(named),
-        outputs: node.outputs.map(named),
-      })),
-      ...copies,
-    ];
-    const used = new Set(nodes.flatMap((node) => node.inputs));
+    const nodes = [...this.#nodes.map((node) => renamed(node, named)), ...copies];
+    const used = new Set(nodes.flatMap(readNames));
     const bytes = encodeModel({
       name: this.#name,
       nodes,
@@ -204,7 +231,8 @@ export class GraphBuilder {
     const readers = new Map<string, NodeDescription[]>();
     for (const node of this.#nodes) {
       for (const output of node.outputs) producers.set(output, node);
-      for (const input of node.inputs) readers.set(input, [...(readers.get(input) ?? []), node]);
+      for (const input of readNames(node))
+        readers.set(input, [...(readers.get(input) ?? []), node]);
     }
     for (const [state, { next }] of this.#states) {
       const writer = next === null ? undefined : producers.get(next);
@@ -212,7 +240,7 @@ export class GraphBuilder {
       const before = new Set<NodeDescription>([writer]);
       // A set visits what is added while it is walked: this collects all ancestors of the writer.
       for (const node of before) {
-        for (const input of node.inputs) {
+        for (const input of readNames(node)) {
           const producer = producers.get(input);
           if (producer !== undefined) before.add(producer);
         }
@@ -273,4 +301,32 @@ export class GraphBuilder {
     this.#counter += 1;
     return [...this.#scope, `${type}${String(this.#counter)}`].join('/') as Value;
   }
+}
+
+function branchesOf({ attributes }: NodeDescription): Branch[] {
+  return Object.values(attributes).filter(
+    (attribute): attribute is Branch => typeof attribute === 'object' && 'nodes' in attribute,
+  );
+}
+
+/** All values that a node reads, those read inside its branches included. */
+function readNames(node: NodeDescription): string[] {
+  const inside = branchesOf(node).flatMap(({ nodes }) => nodes.flatMap(readNames));
+  return [...node.inputs, ...inside];
+}
+
+function renamed(node: NodeDescription, named: (name: string) => string): NodeDescription {
+  const attributes: Record<string, Attribute> = {};
+  for (const [name, attribute] of Object.entries(node.attributes)) {
+    attributes[name] =
+      typeof attribute === 'object' && 'nodes' in attribute
+        ? { ...attribute, nodes: attribute.nodes.map((inner) => renamed(inner, named)) }
+        : attribute;
+  }
+  return {
+    ...node,
+    inputs: node.inputs.map(named),
+    outputs: node.outputs.map(named),
+    attributes,
+  };
 }

@@ -10,12 +10,15 @@ const IR_VERSION = 12;
 const ONNX_OPSET = 24;
 const MICROSOFT_DOMAIN = 'com.microsoft';
 
-const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const;
 const EXTERNAL_LOCATION = 1;
 
 /** A number is an integer attribute; floats are marked because JavaScript cannot tell them apart. */
-export type Attribute = number | string | readonly number[] | { readonly float: number };
+export type Attribute = number | string | readonly number[] | { readonly float: number } | Branch;
 export type Attributes = Readonly<Record<string, Attribute>>;
+
+/** Nodes that run only where the node they belong to says so; they see every value outside. */
+export type Branch = { readonly nodes: readonly NodeDescription[]; readonly output: string };
 
 export type NodeDescription = {
   readonly type: string;
@@ -105,6 +108,9 @@ function writeAttribute(writer: BinaryWriter, name: string, attribute: Attribute
   } else if (typeof attribute === 'string') {
     writer.tag(4, WireType.LengthDelimited).string(attribute);
     type = ATTRIBUTE_TYPES.string;
+  } else if ('nodes' in attribute) {
+    message(writer, 6, () => writeBranch(writer, attribute));
+    type = ATTRIBUTE_TYPES.graph;
   } else if ('float' in attribute) {
     writer.tag(2, WireType.Bit32).float(attribute.float);
     type = ATTRIBUTE_TYPES.float;
@@ -113,6 +119,15 @@ function writeAttribute(writer: BinaryWriter, name: string, attribute: Attribute
     type = ATTRIBUTE_TYPES.ints;
   }
   writer.tag(20, WireType.Varint).int32(type);
+}
+
+/** The output's type and shape are left to ONNX's inference. */
+function writeBranch(writer: BinaryWriter, { nodes, output }: Branch): void {
+  nodes.forEach((node, index) => {
+    message(writer, 1, () => writeNode(writer, node, index));
+  });
+  writer.tag(2, WireType.LengthDelimited).string(`branch:${output}`);
+  message(writer, 12, () => writer.tag(1, WireType.LengthDelimited).string(output));
 }
 
 function writeInitializer(writer: BinaryWriter, tensor: InitializerDescription): void {

@@ -72,8 +72,10 @@ export class OnnxRuntime {
       this.#api.call('SetSessionLogSeverityLevel', options, LOG_LEVEL_ERROR);
       const configuration = {
         'session.model_external_initializers_file_folder_path': weightsDirectory,
-        // Threads that spin between frames would burn a core each while everybody is silent.
-        'session.intra_op.allow_spinning': '0',
+        // Hundreds of small operators follow one another within a frame: waiting threads spin. Between
+        // frames they would burn a core each while everybody is silent: the end of a run stops them.
+        'session.intra_op.allow_spinning': '1',
+        'session.force_spinning_stop': '1',
       };
       for (const [key, value] of Object.entries(configuration)) {
         this.#api.call('AddSessionConfigEntry', options, key, value);
