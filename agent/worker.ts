@@ -73,11 +73,15 @@ function createServerOptions(config: Config, livekit: LiveKitCredentials): Serve
   });
 }
 
-/** Share of the engine's slots that are taken; an engine that does not answer has none to give. */
+/**
+ * Share that is taken of the slots that the engine would serve in time; an engine that does not
+ * answer has none to give.
+ */
 async function loadBySlots(url: string, token: string | undefined): Promise<number> {
   try {
     const health = await fetchEngineHealth(url, token);
-    return health.status === 'ok' ? health.slotsUsed / health.slotsTotal : 1;
+    const { status, slotsUsed, slotsUsable } = health;
+    return status === 'ok' && slotsUsed < slotsUsable ? slotsUsed / slotsUsable : 1;
   } catch {
     return 1;
   }

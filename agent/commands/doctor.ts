@@ -1,6 +1,7 @@
 /** `doctor`: what this machine can and cannot do, and what to fix. */
 import path from 'node:path';
 import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
+import { FRAME_MS } from '../../plugins/moshi/protocol/messages.ts';
 import { releaseArchiveName } from '../livekit-server/release.ts';
 import { tcpPortProblem } from '../livekit-server/free-port.ts';
 import { provisionEffects } from '../livekit-server/provision.ts';
@@ -16,8 +17,6 @@ export interface Finding {
   fix?: string;
 }
 
-/** Time one frame may take: then the next one is there. */
-const FRAME_MS = 80;
 /** Beyond this share of a frame's time there is no room for a second conversation or a slow moment. */
 const COMFORTABLE_SHARE = 0.5;
 
@@ -110,10 +109,15 @@ async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'
 async function checkEngine(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   const { url, token, isConfigured } = context.config.engine;
   try {
-    const { status, slotsUsed, slotsTotal, model } = await fetchEngineHealth(url, token);
+    const { status, slotsUsed, slotsUsable, slotsTotal, model } = await fetchEngineHealth(
+      url,
+      token,
+    );
     return {
       status: status === 'ok' ? 'ok' : 'warning',
-      found: `runs at ${url} (${status}), model ${model.name}, ${slotsUsed} of ${slotsTotal} slots taken`,
+      found:
+        `runs at ${url} (${status}), model ${model.name}, ${slotsUsed} of ${slotsTotal} slots taken` +
+        (slotsUsable < slotsTotal ? `, ${slotsUsable} served in time` : ''),
     };
   } catch (error) {
     if (isConfigured && /^wss?:/.test(url)) {

@@ -41,6 +41,7 @@ class FakeRooms implements RoomDirectory {
 const ENGINE: EngineState = {
   status: 'ok',
   slotsTotal: 4,
+  slotsUsable: 4,
   slotsUsed: 1,
   model: { name: 'demo', isDemo: true },
 };
@@ -376,7 +377,7 @@ describe('GET /health', () => {
     expect(response.json()).toEqual({
       status: 'ok',
       livekit: { status: 'ok' },
-      engine: { status: 'ok', model: 'demo', slotsTotal: 4, slotsUsed: 1 },
+      engine: { status: 'ok', model: 'demo', slotsTotal: 4, slotsUsable: 4, slotsUsed: 1 },
     });
   });
 

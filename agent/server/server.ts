@@ -33,6 +33,8 @@ import { createSecurityHeaders } from './security-headers.ts';
 export interface EngineState {
   status: string;
   slotsTotal: number;
+  /** Of those, how many the engine would serve in time. */
+  slotsUsable: number;
   slotsUsed: number;
   model: { name: string; isDemo: boolean };
 }
@@ -207,6 +209,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
               status: engine.status,
               model: engine.model.name,
               slotsTotal: engine.slotsTotal,
+              slotsUsable: engine.slotsUsable,
               slotsUsed: engine.slotsUsed,
             };
     const isHealthy =
@@ -344,7 +347,7 @@ function availabilityOf(
   if (engine?.status !== 'ok') {
     return 'unavailable';
   }
-  return engine.slotsUsed >= engine.slotsTotal ? 'full' : 'ready';
+  return engine.slotsUsed >= engine.slotsUsable ? 'full' : 'ready';
 }
 
 function agentMetadataOf(wanted: TokenRequest): string | undefined {

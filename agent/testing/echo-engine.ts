@@ -25,9 +25,11 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       model: stubModel,
       device: 'echo',
       slotsTotal: SLOTS,
+      slotsUsable: SLOTS,
       slotsUsed: 0,
       stepsTotal: 0,
       droppedFramesTotal: 0,
+      bytesPerConversation: 0,
       stepMs: null,
     };
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(report));

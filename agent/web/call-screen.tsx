@@ -46,7 +46,8 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
   const captions = useCaptions(localParticipant.identity);
   const report = useAgentReport(agent?.identity);
   const absence = useAgentWatch(call.phase === 'talking', agent !== undefined);
-  const problem = report.fatalCode === 'full' ? 'busy' : absence;
+  const isBusy = report.fatalCode === 'full' || report.fatalCode === 'overloaded';
+  const problem = isBusy ? 'busy' : absence;
 
   return (
     <main className="call">

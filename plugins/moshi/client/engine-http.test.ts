@@ -14,9 +14,11 @@ const report: HealthReport = {
   model: stubModel,
   device: 'cpu',
   slotsTotal: 4,
+  slotsUsable: 3,
   slotsUsed: 1,
   stepsTotal: 10,
   droppedFramesTotal: 0,
+  bytesPerConversation: 1_000_000,
   stepMs: { p50: 5, p99: 9 },
 };
 

@@ -40,14 +40,14 @@ export async function reserveSlot(
   url: string,
   key: string,
   token?: string,
-): Promise<'reserved' | 'full'> {
+): Promise<'reserved' | 'full' | 'overloaded'> {
   const answer = await askEngine(url, token, 'POST', RESERVATIONS_PATH, JSON.stringify({ key }));
   if (answer.statusCode >= 200 && answer.statusCode < 300) {
     return 'reserved';
   }
   // 409 and 503: no slot is free, or the engine is about to leave; either way not here.
   if (answer.statusCode === 409 || answer.statusCode === 503) {
-    return 'full';
+    return /"error":\s*"overloaded"/.test(answer.body) ? 'overloaded' : 'full';
   }
   throw unexpectedStatus(url, answer);
 }

@@ -15,6 +15,7 @@ import {
   type ModelInfo,
   type StartMessage,
 } from '../protocol/messages.ts';
+import type { Refusal } from './admission.ts';
 import { chooseConditions } from './condition-choice.ts';
 import type { Conversation, ConversationListener } from './conversations.ts';
 import type { EngineMetrics } from './engine-metrics.ts';
@@ -38,12 +39,11 @@ export type ClientConnectionOptions = {
   model: ModelInfo;
   metrics: EngineMetrics;
   logger: Logger;
-  /** Null if no slot is free for this client. */
   attach: (
     reservationKey: string | undefined,
     options: RowOptions,
     listener: ConversationListener,
-  ) => Conversation | null;
+  ) => { conversation: Conversation } | { refusal: Refusal };
 };
 
 export class ClientConnection {
@@ -76,14 +76,19 @@ export class ClientConnection {
   }
 
   /** Tells the client why, closes, and frees the slot. */
-  end(code: EngineErrorCode, message: string): void {
+  end(code: EngineErrorCode, message: string, retryAfterMs?: number): void {
     if (this.#ended) {
       return;
     }
     this.#leave();
     this.#options.metrics.error(code);
     this.#options.logger.info({ conversation: this.#id, code, reason: message }, 'client refused');
-    this.#send({ type: 'error', code, message });
+    this.#send({
+      type: 'error',
+      code,
+      message,
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+    });
     this.#socket.close(CLOSE_CODES[code]);
     setTimeout(() => this.#socket.terminate(), CLOSE_GRACE_MS).unref();
   }
@@ -167,7 +172,7 @@ export class ClientConnection {
     };
     // Throws, and so ends this connection, before a slot is taken.
     chooseConditions(this.#options.manifest, row);
-    const conversation = this.#options.attach(reservationKey, row, {
+    const outcome = this.#options.attach(reservationKey, row, {
       onFrame: (frame) => {
         this.#socket.send(encodeFrameMessage(frame));
         if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
@@ -176,10 +181,12 @@ export class ClientConnection {
       },
       onFailed: (reason) => this.end('model_failed', reason),
     });
-    if (conversation === null) {
-      this.end('full', 'All slots of this engine are taken.');
+    if ('refusal' in outcome) {
+      const { code, message, retryAfterMs } = outcome.refusal;
+      this.end(code, message, retryAfterMs);
       return;
     }
+    const { conversation } = outcome;
     this.#conversation = conversation;
     this.#options.logger.info({ conversation: this.#id, slot: conversation.slot }, 'started');
     this.#send({

@@ -7,6 +7,7 @@ import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { Conversations } from './conversations.ts';
 import { DeviceError, type SteppingDevice, type StepOutcome } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
+import { StepTimes } from './step-times.ts';
 import { Vocabulary } from './text-decoder.ts';
 
 const SLOTS = 2;
@@ -65,7 +66,8 @@ function setUp() {
     manifest: { maxDelay: 1 } as ModelManifest,
     vocabulary: new Vocabulary([], []),
     slots: SLOTS,
-    metrics: new EngineMetrics({ total: SLOTS, used: () => 0 }),
+    metrics: new EngineMetrics({ total: SLOTS, usable: () => SLOTS, used: () => 0 }),
+    stepTimes: new StepTimes(new Map([1, 2].map((batch) => [batch, 5])), () => 0),
     logger: pino({ level: 'silent' }),
     now: () => 0,
     onFailure: (reason) => failures.push(reason),

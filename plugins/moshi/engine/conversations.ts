@@ -14,6 +14,7 @@ import type { SteppingDevice, StepOutcome } from './device-thread.ts';
 import type { EngineMetrics } from './engine-metrics.ts';
 import type { RowOptions } from './frame-stepper.ts';
 import { FrameScheduler, type PlannedStep } from './scheduler.ts';
+import type { StepTimes } from './step-times.ts';
 import { StreamingTextDecoder, type Vocabulary } from './text-decoder.ts';
 
 /** A step that takes this long hangs: more than a hundred frames have passed. */
@@ -54,6 +55,8 @@ export type ConversationsOptions = {
   vocabulary: Vocabulary;
   slots: number;
   metrics: EngineMetrics;
+  /** Learns from every step. */
+  stepTimes: StepTimes;
   logger: Logger;
   /** Monotonic, ms. */
   now: () => number;
@@ -191,6 +194,7 @@ export class Conversations {
   ): void {
     if (outcome.ok) {
       this.#options.metrics.step(outcome.stepMs, plan.rows.length);
+      this.#options.stepTimes.observe(plan.batch, outcome.stepMs);
     }
     for (const [index, { slot, queuedMs }] of plan.rows.entries()) {
       const state = this.#states[slot] ?? null;

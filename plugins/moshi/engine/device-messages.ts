@@ -21,7 +21,14 @@ export type DeviceRequest =
   | { type: 'close' };
 
 export type DeviceReply =
-  | { type: 'ready'; batches: number[]; buffers: FrameBuffers; runtimeVersion: string }
+  | {
+      type: 'ready';
+      batches: number[];
+      /** Per batch size, how long a step of nobody takes. */
+      idleStepMs: Map<number, number>;
+      buffers: FrameBuffers;
+      runtimeVersion: string;
+    }
   | { type: 'refused'; errorName: string; message: string }
   | { type: 'stepped'; stepMs: number; failedSlots: number[] }
   | { type: 'step_failed'; message: string }

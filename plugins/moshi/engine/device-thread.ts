@@ -34,6 +34,8 @@ export class DeviceThread implements SteppingDevice {
   readonly batches: readonly number[];
   readonly tensors: FrameTensors;
   readonly runtimeVersion: string;
+  /** Per batch size, how long a step of nobody takes. */
+  readonly idleStepMs: ReadonlyMap<number, number>;
   readonly #worker: Worker;
   #waiting: Waiting | null = null;
   #death: DeviceError | null = null;
@@ -43,6 +45,7 @@ export class DeviceThread implements SteppingDevice {
     this.batches = ready.batches;
     this.tensors = frameTensors(ready.buffers);
     this.runtimeVersion = ready.runtimeVersion;
+    this.idleStepMs = ready.idleStepMs;
     worker.on('message', (reply: DeviceReply) => this.#onReply(reply));
     worker.on('error', (error) => this.#onDeath(error.message));
     worker.on('exit', (code) => this.#onDeath(`it ended with code ${code}`));

@@ -63,6 +63,7 @@ try {
   reply({
     type: 'ready',
     batches: stepper.batches,
+    idleStepMs: stepper.measureIdleSteps(() => performance.now()),
     buffers: stepper.buffers(),
     runtimeVersion: runtime.version,
   });

@@ -23,10 +23,18 @@ export class EngineMetrics {
   #stepsTotal = 0;
   #droppedTotal = 0;
 
-  constructor(slots: { total: number; used: () => number }) {
+  constructor(slots: { total: number; usable: () => number; used: () => number }) {
     const registers = [this.registry];
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
     new Gauge({ name: 'moshi_slots', help: 'Conversations at once.', registers }).set(slots.total);
+    new Gauge({
+      name: 'moshi_slots_usable',
+      help: 'Conversations at once that would be served in time.',
+      registers,
+      collect() {
+        this.set(slots.usable());
+      },
+    });
     new Gauge({
       name: 'moshi_slots_used',
       help: 'Conversations and live reservations.',

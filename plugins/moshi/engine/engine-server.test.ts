@@ -49,6 +49,8 @@ function start(options: Partial<Parameters<typeof startEngineServer>[0]> = {}) {
     slots: 2,
     device: 'cpu',
     threads: 1,
+    // Whatever else this machine does now.
+    stepLimitMs: 10_000,
     logger,
     ...options,
   });
@@ -134,7 +136,7 @@ describe('an engine', () => {
   async function expectEngineLives(): Promise<void> {
     await until(() => true);
     const client = await new TestClient(engine.url).open();
-    expect((await client.start()).type).toBe('ready');
+    expect(await client.start()).toMatchObject({ type: 'ready' });
     expect(await client.talk([silence])).toHaveLength(1);
     await client.leave();
   }
@@ -325,6 +327,23 @@ test('an engine with a token serves only those who show it', async () => {
 
 test('an engine that nobody outside may reach without a token does not start', async () => {
   await expect(start({ url: 'ws://0.0.0.0:7101' })).rejects.toThrow(/give it a token/);
+});
+
+test('an engine that is too slow refuses with what it measured, and promises nothing', async () => {
+  const engine = await start({ stepLimitMs: 0.001 });
+  try {
+    const client = await new TestClient(engine.url).open();
+    const answer = await client.start();
+    expect(answer).toMatchObject({ type: 'error', code: 'overloaded' });
+    expect(JSON.stringify(answer)).toMatch(/a step for 1 takes [\d.]+ ms .* at most 0.001 ms/);
+    expect(await client.closed).toBe(CLOSE_CODES.overloaded);
+    expect(await reserveSlot(engine.url, 'a')).toBe('overloaded');
+    const health = await fetchEngineHealth(engine.url);
+    expect(health).toMatchObject({ slotsTotal: 2, slotsUsable: 0, slotsUsed: 0 });
+    expect(health.bytesPerConversation).toBeGreaterThan(100_000);
+  } finally {
+    await engine.close();
+  }
 });
 
 test('a model with too few rows is refused', async () => {

@@ -18,14 +18,18 @@ import {
   type HealthReport,
   type ModelInfo,
 } from '../protocol/messages.ts';
+import { Admission, STEP_LIMIT_MS, type Refusal } from './admission.ts';
+import { availableMemory } from './available-memory.ts';
 import { ClientConnection } from './client-connection.ts';
 import { Conversations } from './conversations.ts';
 import { DeviceThread } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import { listen, parseListenUrl } from './listen.ts';
+import { megabytes, memoryNeeds, refuseTooLittleMemory } from './memory-needs.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
-import type { Device } from './onnxruntime/execution-provider.ts';
+import { DEVICE_MEMORY, type Device } from './onnxruntime/execution-provider.ts';
 import { RESERVATION_MS, Reservations } from './reservations.ts';
+import { StepTimes } from './step-times.ts';
 
 /** A reservation's body is a key of at most 200 characters. */
 const MAX_BODY_BYTES = 4_096;
@@ -43,6 +47,8 @@ export type EngineServerOptions = {
   /** Threads within an operator. */
   threads: number;
   logger: Logger;
+  /** Longest step that keeps up with speech, ms; conversations that would make it longer are refused. */
+  stepLimitMs?: number;
   /** Monotonic, ms. */
   clock?: () => number;
 };
@@ -59,16 +65,37 @@ export type EngineServer = {
 /**
  * Loads the model and listens.
  *
- * @throws ListenError, ModelDirectoryError or DeviceError, each saying what to do.
+ * @throws ListenError, ModelDirectoryError, MemoryError or DeviceError, each saying what to do.
  */
 export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {
   const { modelDirectory, url, token, slots, device, threads, logger } = options;
   const address = parseListenUrl(url, token !== undefined);
   const model = await openModelDirectory(modelDirectory);
   const vocabulary = await readVocabulary(model);
+  const needs = await memoryNeeds(model, slots);
+  // Where states live on another device its own allocator says what is missing.
+  const isOwnMemory = DEVICE_MEMORY[device] === null;
+  if (isOwnMemory) {
+    refuseTooLittleMemory(needs, availableMemory());
+  }
   const deviceThread = await DeviceThread.open({ model, slots, device, threads });
+  if (isOwnMemory) {
+    try {
+      refuseTooLittleMemory({ ...needs, weightsBytes: 0 }, availableMemory());
+    } catch (error) {
+      await deviceThread.close();
+      throw error;
+    }
+  }
   const now = options.clock ?? (() => performance.now());
   const reservations = new Reservations(now);
+  const stepTimes = new StepTimes(deviceThread.idleStepMs, now);
+  const admission = new Admission({
+    slots,
+    batches: deviceThread.batches,
+    stepTimes,
+    limitMs: options.stepLimitMs ?? STEP_LIMIT_MS,
+  });
   const { manifest } = model;
   const modelInfo: ModelInfo = {
     name: manifest.name,
@@ -78,7 +105,13 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     maxDelay: manifest.maxDelay,
   };
   const used = (): number => conversations.attached + reservations.held;
-  const metrics = new EngineMetrics({ total: slots, used });
+  const usable = (): number => admission.usableSlots;
+  const refusal = (): Refusal =>
+    admission.refusal(used(), reservations.nextExpiryMs) ?? {
+      code: 'full',
+      message: 'The last slot of this engine has just been taken.',
+    };
+  const metrics = new EngineMetrics({ total: slots, usable, used });
   let reportFailure: (reason: string) => void;
   const failed = new Promise<string>((resolve) => (reportFailure = resolve));
   const conversations = new Conversations({
@@ -87,6 +120,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     vocabulary,
     slots,
     metrics,
+    stepTimes,
     logger,
     now,
     onFailure: (reason) => reportFailure(reason),
@@ -100,7 +134,9 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     model: modelInfo,
     device,
     slotsTotal: slots,
+    slotsUsable: usable(),
     slotsUsed: used(),
+    bytesPerConversation: needs.bytesPerConversation,
     ...metrics.report(),
   });
   const takesConversations = (): boolean => !draining && conversations.failure === null;
@@ -132,10 +168,11 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
         reply(response, 400, { error: 'bad_message', message: 'Expected {"key": "…"}.' });
       } else if (!takesConversations()) {
         reply(response, 503, { error: 'shutting_down', message: 'The engine takes nobody now.' });
-      } else if (reservations.hold(key, slots - conversations.attached)) {
+      } else if (reservations.hold(key, usable() - conversations.attached)) {
         reply(response, 201, { expiresInMs: RESERVATION_MS });
       } else {
-        reply(response, 409, { error: 'full', message: 'All slots of this engine are taken.' });
+        const { code, ...rest } = refusal();
+        reply(response, 409, { error: code, ...rest });
       }
     } else if (path.startsWith(`${RESERVATIONS_PATH}/`) && request.method === 'DELETE') {
       const key = decodeKey(path.slice(RESERVATIONS_PATH.length + 1));
@@ -171,10 +208,11 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
           logger,
           attach: (key, row, listener) => {
             const hadPlace = key !== undefined && reservations.end(key);
-            if (!hadPlace && used() >= slots) {
-              return null;
+            if (!hadPlace && used() >= usable()) {
+              return { refusal: refusal() };
             }
-            return conversations.attach(row, listener);
+            const conversation = conversations.attach(row, listener);
+            return conversation === null ? { refusal: refusal() } : { conversation };
           },
         });
         connections.add(connection);
@@ -196,7 +234,19 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     await deviceThread.close();
     throw error;
   }
-  logger.info({ url: listeningUrl, model: manifest.name, device, slots, threads }, 'listening');
+  logger.info(
+    {
+      url: listeningUrl,
+      model: manifest.name,
+      device,
+      slots,
+      slotsUsable: usable(),
+      threads,
+      memoryPerConversation: megabytes(needs.bytesPerConversation),
+      idleStepMs: Object.fromEntries(deviceThread.idleStepMs),
+    },
+    'listening',
+  );
 
   return {
     url: listeningUrl,

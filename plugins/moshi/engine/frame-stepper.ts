@@ -37,6 +37,11 @@ type Row = RowOptions & { random: RandomGenerator };
 /** Nothing is forced. */
 const FREE = -1n;
 
+/** Steps that are timed per batch size after the first, which takes memory and warms caches up. */
+const MEASURED_STEPS = 3;
+/** Who is this slow is so every time. */
+const PATIENCE_MS = 1_000;
+
 /** Inputs that are written for one step, by whichever thread asks for it; all others stay with a row. */
 const INPUTS_OF_ONE_STEP = new Set(['pcm', 'exec_mask']);
 
@@ -127,6 +132,31 @@ export class FrameStepper {
     }
     this.#rows[to] = this.#rows[from] ?? null;
     this.#rows[from] = null;
+  }
+
+  /**
+   * Times steps in which no row takes part: what they compute is thrown away, but they compute it.
+   *
+   * @param now - Monotonic, ms.
+   * @returns Median per batch size, ms; ascending.
+   */
+  measureIdleSteps(now: () => number): Map<number, number> {
+    this.tensors.execMask.fill(0);
+    const timed = (batch: number): number => {
+      const startMs = now();
+      this.graphs.run(batch);
+      return now() - startMs;
+    };
+    return new Map(
+      this.batches.map((batch) => {
+        const firstMs = timed(batch);
+        if (firstMs > PATIENCE_MS) {
+          return [batch, firstMs];
+        }
+        const times = Array.from({ length: MEASURED_STEPS }, () => timed(batch));
+        return [batch, times.sort((a, b) => a - b)[Math.floor(MEASURED_STEPS / 2)] ?? firstMs];
+      }),
+    );
   }
 
   /**

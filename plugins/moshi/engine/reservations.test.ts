@@ -20,7 +20,9 @@ test('forgets a promise nobody claims', () => {
   reservations.hold('a', 1);
   clock.ms = RESERVATION_MS - 1;
   expect(reservations.held).toBe(1);
+  expect(reservations.nextExpiryMs).toBe(1);
   clock.ms = RESERVATION_MS;
   expect(reservations.held).toBe(0);
+  expect(reservations.nextExpiryMs).toBeNull();
   expect(reservations.end('a')).toBe(false);
 });

@@ -18,10 +18,17 @@ export class Reservations {
     return this.#expiry.size;
   }
 
+  /** Until the first reservation lapses, ms; null if none is held. */
+  get nextExpiryMs(): number | null {
+    this.#expire();
+    const first = Math.min(...this.#expiry.values());
+    return Number.isFinite(first) ? first - this.#now() : null;
+  }
+
   /**
    * Holds a slot under a key, or holds it for longer.
    *
-   * @param freeSlots - Slots that no conversation has.
+   * @param freeSlots - Usable slots that no conversation has.
    * @returns False if all of them are promised to others.
    */
   hold(key: string, freeSlots: number): boolean {

@@ -77,20 +77,16 @@ export class FrameScheduler {
    */
   compact(): Move | null {
     const from = this.#queues.findLastIndex((queue) => queue !== null);
-    if (from === -1 || this.batchFor(from + 1) === this.batchFor(this.attached)) {
+    if (
+      from === -1 ||
+      batchFor(this.#batches, from + 1) === batchFor(this.#batches, this.attached)
+    ) {
       return null;
     }
     const to = this.#queues.indexOf(null);
     this.#queues[to] = this.#queues[from] ?? null;
     this.#queues[from] = null;
     return { from, to };
-  }
-
-  /** The smallest graph that holds so many conversations. */
-  batchFor(conversations: number): number {
-    const batch = this.#batches.find((size) => size >= conversations);
-    assert(batch !== undefined, `no graph holds ${conversations} conversations`);
-    return batch;
   }
 
   /** Forgets the input that waits. */
@@ -125,6 +121,13 @@ export class FrameScheduler {
     if (highest === undefined) {
       return null;
     }
-    return { batch: this.batchFor(highest + 1), rows };
+    return { batch: batchFor(this.#batches, highest + 1), rows };
   }
+}
+
+/** The smallest of the ascending batch sizes that holds so many conversations. */
+export function batchFor(batches: readonly number[], conversations: number): number {
+  const batch = batches.find((size) => size >= conversations);
+  assert(batch !== undefined, `no graph holds ${conversations} conversations`);
+  return batch;
 }

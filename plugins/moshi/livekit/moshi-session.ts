@@ -11,7 +11,7 @@ import type { EngineConnectionError } from '../client/engine-connection-error.ts
 import { EngineConversation } from '../client/engine-conversation.ts';
 import type { EngineConversationOptions } from '../client/engine-conversation.ts';
 import type { FrameMessage } from '../protocol/frame-message.ts';
-import { FRAME_SAMPLES, WIRE_SAMPLE_RATE } from '../protocol/messages.ts';
+import { FRAME_MS, FRAME_SAMPLES, WIRE_SAMPLE_RATE } from '../protocol/messages.ts';
 import type { ModelInfo, ReadyMessage } from '../protocol/messages.ts';
 import { monoSamples, speechFrame } from './audio-frames.ts';
 import { OutputClock } from './output-clock.ts';
@@ -41,7 +41,6 @@ export type MoshiSessionEvents = {
   moshi_state: (event: MoshiState) => void;
 };
 
-const FRAME_MS = (FRAME_SAMPLES * 1000) / WIRE_SAMPLE_RATE;
 const METRICS_INTERVAL_MS = 10_000;
 /** Frames kept for a reader that falls behind, 2 s; later ones are dropped and counted. */
 const MAX_UNREAD_FRAMES = 25;

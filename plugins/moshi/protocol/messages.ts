@@ -21,6 +21,8 @@ export const METRICS_PATH = '/metrics';
 export const WIRE_SAMPLE_RATE = 24_000;
 /** Samples in one 80 ms frame. */
 export const FRAME_SAMPLES = 1_920;
+/** How long a frame lasts. */
+export const FRAME_MS = (FRAME_SAMPLES * 1000) / WIRE_SAMPLE_RATE;
 /** Largest message either side accepts; a second of PCM is 96 kB. */
 export const MAX_MESSAGE_BYTES = 1_048_576;
 
@@ -89,6 +91,8 @@ const resetDoneMessage = z.object({ type: z.literal('reset_done') });
 export const engineErrorCode = z.enum([
   /** All slots are taken: try later or elsewhere. */
   'full',
+  /** The engine could not serve one more conversation in time: try later or elsewhere. */
+  'overloaded',
   /** The peer speaks another PROTOCOL_VERSION. */
   'protocol_version',
   /** A message was not understood; the conversation is closed. */
@@ -108,7 +112,10 @@ const errorMessage = z.object({
   type: z.literal('error'),
   code: engineErrorCode,
   message: z.string(),
+  /** With `full` and `overloaded`: when a place might come, as far as the engine can tell. */
+  retryAfterMs: z.number().int().nonnegative().optional(),
 });
+export type ErrorMessage = z.infer<typeof errorMessage>;
 
 export const engineMessage = z.discriminatedUnion('type', [
   readyMessage,
@@ -127,6 +134,7 @@ export const CLOSE_CODES: Record<EngineErrorCode, number> = {
   model_failed: 4005,
   slow_reader: 4006,
   shutting_down: 4007,
+  overloaded: 4008,
 };
 
 /** Body of `GET /health`: 200 when status is `ok`, else 503. */
@@ -137,10 +145,14 @@ export const healthReport = z.object({
   /** Execution provider that runs the graphs, for example `cpu`. */
   device: z.string(),
   slotsTotal: z.number().int(),
+  /** Of those, how many would be served in time, judged by measured steps. */
+  slotsUsable: z.number().int(),
   /** Attached conversations plus live reservations. */
   slotsUsed: z.number().int(),
   stepsTotal: z.number().int(),
   droppedFramesTotal: z.number().int(),
+  /** Memory that a conversation's state takes on the device. */
+  bytesPerConversation: z.number().int(),
   /** Milliseconds per step over the last steps; null before the first. */
   stepMs: z.object({ p50: z.number(), p99: z.number() }).nullable(),
 });

@@ -1,0 +1,77 @@
+/** What a model takes of this machine's memory, counted before it is loaded. */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { graphsFor, type ModelDirectory } from './model-directory.ts';
+import { rowBytes } from './onnxruntime/tensor.ts';
+
+const WEIGHT_FILE = /\.(safetensors|bin|gguf|data)$/;
+
+/** There is not enough memory; the message has the figures. */
+export class MemoryError extends Error {
+  override readonly name = 'MemoryError';
+}
+
+export type MemoryNeeds = {
+  /** Files that the graphs read their weights from. */
+  weightsBytes: number;
+  /** State, input and output of one conversation. */
+  bytesPerConversation: number;
+  /** Conversations that memory is taken for: all slots, and what fills up the largest graph. */
+  rows: number;
+};
+
+export async function memoryNeeds(model: ModelDirectory, slots: number): Promise<MemoryNeeds> {
+  const { weightsDirectory } = model.manifest;
+  const files = (await readdir(weightsDirectory)).filter((name) => WEIGHT_FILE.test(name));
+  const sizes = await Promise.all(
+    files.map(async (name) => (await stat(join(weightsDirectory, name))).size),
+  );
+  const largest = graphsFor(model, 'frame', slots).at(-1);
+  const rows = largest?.batch ?? slots;
+  const tensors = [
+    ...(largest?.inputs ?? []).map(({ type, shape }) => ({ type, rowShape: shape.slice(1) })),
+    ...(largest?.outputs ?? []).map(({ type, shape }) => ({ type, rowShape: shape.slice(1) })),
+    ...(largest?.states ?? []),
+  ];
+  return {
+    weightsBytes: sum(sizes),
+    bytesPerConversation: sum(tensors.map(rowBytes)),
+    rows,
+  };
+}
+
+/**
+ * Memory for states is taken page by page as conversations go on, so too little of it would show
+ * minutes later, as a killed process.
+ *
+ * @param weightsBytes - Still to be loaded; 0 afterwards.
+ * @param availableBytes - `availableMemory()`.
+ * @throws MemoryError with what is needed, what there is, and how many conversations would fit.
+ */
+export function refuseTooLittleMemory(
+  { weightsBytes, bytesPerConversation, rows }: MemoryNeeds,
+  availableBytes: number,
+): void {
+  const statesBytes = bytesPerConversation * rows;
+  if (weightsBytes + statesBytes <= availableBytes) {
+    return;
+  }
+  const fitting = Math.floor((availableBytes - weightsBytes) / bytesPerConversation);
+  throw new MemoryError(
+    `Not enough memory: ${megabytes(statesBytes)} for ${rows} conversations (${megabytes(bytesPerConversation)} each)` +
+      `${weightsBytes > 0 ? ` and ${megabytes(weightsBytes)} for the weights` : ''} are needed, ` +
+      `${megabytes(availableBytes)} are free. ` +
+      (fitting >= 1
+        ? `Set MOSHI_ENGINE_SLOTS to at most ${fitting}.`
+        : 'Choose a smaller model or a shorter context, or free memory.'),
+  );
+}
+
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
