@@ -9,6 +9,7 @@ import { device, loadConfig, quietenLibraries, readEnvironment, type Device } fr
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+const MAX_SECONDS = 3600;
 
 function createContext(overrides: Record<string, string | undefined> = {}): CommandContext {
   const environment = { ...readEnvironment(), ...overrides };
@@ -32,6 +33,22 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+function seconds(text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text) || Number(text) > MAX_SECONDS) {
+    throw new InvalidArgumentError(`It must be a number of seconds from 0 to ${MAX_SECONDS}.`);
+  }
+  return Number(text);
+}
+
+/** Collects `name=value` of an option that is repeated. */
+function addPair(text: string, pairs: Record<string, string>): Record<string, string> {
+  const [, name, value] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (name === undefined || value === undefined) {
+    throw new InvalidArgumentError('It must be name=value.');
+  }
+  return { ...pairs, [name]: value };
+}
+
 interface InferFlags {
   model?: string;
   in: string;
@@ -39,6 +56,9 @@ interface InferFlags {
   tokens?: string;
   greedy?: true;
   seed?: number;
+  condition: Record<string, string>;
+  guidance?: string;
+  tail: number;
   device?: Device;
 }
 
@@ -65,6 +85,11 @@ function createProgram(): Command {
   const deviceOption = (): Option =>
     new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
       device.options,
+    );
+  const guidanceOption = (): Option =>
+    new Option(
+      '--guidance <strength>',
+      'how much to exaggerate conditions, 1: not (default: MOSHI_GUIDANCE)',
     );
 
   program
@@ -111,6 +136,14 @@ function createProgram(): Command {
     .option('--tokens <json>', 'write text ids, audio codes and the transcript')
     .option('--greedy', 'take the likeliest token instead of sampling')
     .option('--seed <number>', 'make sampling reproducible', wholeNumber)
+    .option('--condition <name=value>', 'for models with conditions; can be repeated', addPair, {})
+    .addOption(guidanceOption())
+    .option(
+      '--tail <seconds>',
+      'longest wait for the end of a translation after the speech',
+      seconds,
+      30,
+    )
     .addOption(deviceOption())
     .action(async (flags: InferFlags) => {
       const { runInfer } = await import('./commands/infer.ts');
@@ -120,6 +153,8 @@ function createProgram(): Command {
         tokens: flags.tokens,
         greedy: flags.greedy === true,
         seed: flags.seed,
+        conditions: flags.condition,
+        tailSeconds: flags.tail,
       });
     });
   program
@@ -200,10 +235,15 @@ function createProgram(): Command {
 }
 
 /** Flags speak louder than the environment. */
-function overrides(flags: { model?: string | undefined; device?: Device }): Record<string, string> {
+function overrides(flags: {
+  model?: string | undefined;
+  device?: Device;
+  guidance?: string;
+}): Record<string, string> {
   return {
     ...(flags.model !== undefined && { MOSHI_MODEL: flags.model }),
     ...(flags.device !== undefined && { MOSHI_DEVICE: flags.device }),
+    ...(flags.guidance !== undefined && { MOSHI_GUIDANCE: flags.guidance }),
   };
 }
 

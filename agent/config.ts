@@ -38,6 +38,8 @@ export interface Config {
   model: {
     /** Short name, or folder of a checkpoint as Kyutai publishes it. */
     name: string;
+    /** Strength of classifier-free guidance, 1: none; undefined: the checkpoint's own. */
+    guidance: number | undefined;
   };
   engine: {
     /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
@@ -120,6 +122,11 @@ const environmentSchema = z.object({
   LIVEKIT_API_KEY: z.string().optional(),
   LIVEKIT_API_SECRET: z.string().optional(),
   MOSHI_MODEL: z.string().default('demo'),
+  MOSHI_GUIDANCE: z
+    .string()
+    .regex(/^\d{1,2}(\.\d+)?$/, 'must be a number from 0 to below 100')
+    .transform(Number)
+    .optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
     .string()
@@ -195,6 +202,7 @@ export function toEnvironment(config: Config): Record<string, string> {
     LIVEKIT_API_KEY: config.livekit.apiKey,
     LIVEKIT_API_SECRET: config.livekit.apiSecret,
     MOSHI_MODEL: config.model.name,
+    MOSHI_GUIDANCE: config.model.guidance,
     MOSHI_ENGINE_URL: config.engine.url,
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
@@ -289,7 +297,7 @@ function nest(variables: Variables): Config {
       apiKey: variables.LIVEKIT_API_KEY,
       apiSecret: variables.LIVEKIT_API_SECRET,
     },
-    model: { name: variables.MOSHI_MODEL },
+    model: { name: variables.MOSHI_MODEL, guidance: variables.MOSHI_GUIDANCE },
     engine: {
       url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
       isConfigured: variables.MOSHI_ENGINE_URL !== undefined,

@@ -1,10 +1,12 @@
 /** `infer`: one conversation from a file, no room. */
 import { randomInt } from 'node:crypto';
+import { chooseConditions } from '../../plugins/moshi/engine/condition-choice.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
 import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
 import { StreamingTextDecoder } from '../../plugins/moshi/engine/text-decoder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
+import { inferSteps } from './infer-steps.ts';
 import { buildGraphs } from './model-for-command.ts';
 import { Progress } from './progress.ts';
 import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
@@ -19,9 +21,16 @@ export interface InferOptions {
   tokens: string | undefined;
   greedy: boolean;
   seed: number | undefined;
+  /** Values by name, for models with conditions. */
+  conditions: Readonly<Record<string, string>>;
+  /** Most seconds that a model which ends a stream gets to do so after the speech. */
+  tailSeconds: number;
 }
 
-/** One entry per frame that the reference's `LMGen.step` returns: none for the first `max_delay`. */
+/**
+ * One entry per frame that the reference's `LMGen.step` returns while it hears the file: none for the
+ * first `max_delay`.
+ */
 export interface InferTokens {
   frames: number;
   /** [frames] text ids. */
@@ -29,8 +38,11 @@ export interface InferTokens {
   /** [frames, D] audio codes. */
   audio: number[][];
   transcript: string;
+  /** Of models that end a stream: the same from the end of the speech to theirs. */
+  tail?: { text: number[]; audio: number[][] };
 }
 
+const FRAMES_PER_SECOND = 12.5;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 
 export async function runInfer(context: CommandContext, options: InferOptions): Promise<void> {
@@ -45,6 +57,9 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   }
   const { directory } = await buildGraphs(context, ['frame'], [1]);
   const model = await openModelDirectory(directory);
+  const { manifest } = model;
+  const { conditions } = options;
+  chooseConditions(manifest, { conditions }); // Throws before the model is loaded.
   const decoder = new StreamingTextDecoder(await readVocabulary(model));
   const runner = await openRunner({
     modelDirectory: directory,
@@ -53,33 +68,45 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   });
   try {
     const seed = options.seed ?? randomInt(2 ** 32);
-    runner.start(0, { seed, ...(options.greedy && { sampling: GREEDY }) });
+    runner.start(0, { seed, conditions, ...(options.greedy && { sampling: GREEDY }) });
     const tokens: InferTokens = { frames: 0, text: [], audio: [], transcript: '' };
+    const tail = { text: [] as number[], audio: [] as number[][] };
+    const tailFrames = Math.ceil(options.tailSeconds * FRAMES_PER_SECOND);
+    const steps = inferSteps(manifest, frames, tailFrames);
+    let hasEnded = false;
     const voice: Float32Array[] = [];
     const progress = new Progress({
       unit: 'frames',
-      total: frames.length,
+      total: steps.length,
       stream: process.stderr,
       clock: () => performance.now(),
     });
-    for (const [index, pcm] of frames.entries()) {
-      const [result] = runner.step([{ row: 0, pcm }]);
+    for (const [index, { isTail, ...step }] of steps.entries()) {
+      const [result] = runner.step([{ row: 0, ...step }]);
       const [text, ...audio] = result?.frameTokens ?? [];
       progress.update(index + 1);
       // The first maxDelay steps have no complete column yet.
-      if (result === undefined || text === undefined || index < model.manifest.maxDelay) {
+      if (result === undefined || text === undefined || index < manifest.maxDelay) {
         continue;
       }
       voice.push(result.pcm);
-      tokens.text.push(text);
-      tokens.audio.push(audio);
+      const part = isTail ? tail : tokens;
+      part.text.push(text);
+      part.audio.push(audio);
       tokens.transcript += decoder.push(text);
+      if (isTail && text === manifest.endOfStreamToken) {
+        hasEnded = true;
+        break;
+      }
     }
     progress.finish();
+    if (manifest.endOfStreamToken !== null) {
+      tokens.tail = tail;
+    }
     tokens.frames = tokens.text.length;
     tokens.transcript = tokens.transcript.trim();
     await writeWav(options.output, {
-      sampleRate: model.manifest.sampleRate,
+      sampleRate: manifest.sampleRate,
       samples: concatenate(voice),
     });
     if (options.tokens !== undefined) {
@@ -87,6 +114,11 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
     }
     if (tokens.transcript !== '') {
       context.print(tokens.transcript);
+    }
+    if (manifest.endOfStreamToken !== null && !hasEnded && tailFrames > 0) {
+      context.remark(
+        `the model did not end within ${options.tailSeconds} s after the speech (--tail)`,
+      );
     }
     if (!options.greedy && options.seed === undefined) {
       context.remark(`sampled with --seed ${seed}`);

@@ -32,7 +32,15 @@ export async function buildGraphs(
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { directory, name } = resolveModel(config.model.name);
+  const { guidance } = config.model;
   return inCache(outputDirectory, () =>
-    buildModel({ checkpoint: directory, outputDirectory, batches, kinds, name }),
+    buildModel({
+      checkpoint: directory,
+      outputDirectory,
+      batches,
+      kinds,
+      name,
+      ...(guidance !== undefined && { guidance }),
+    }),
   );
 }

@@ -39,6 +39,10 @@ export type EngineConversationOptions = {
   reservationKey?: string | undefined;
   /** Missing fields take the model's defaults. */
   sampling?: StartMessage['sampling'];
+  /** Value by name of a condition of the model; missing ones take the model's defaults. */
+  conditions?: StartMessage['conditions'];
+  /** Strength of classifier-free guidance, for models that run with it. */
+  guidance?: number | undefined;
   /** u32 that makes sampling reproducible; random if missing. */
   seed?: number | undefined;
   retry?: Partial<RetryOptions> | undefined;
@@ -190,13 +194,15 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
   }
 
   #sendStart(): void {
-    const { reservationKey, sampling, seed } = this.#options;
+    const { reservationKey, sampling, seed, conditions, guidance } = this.#options;
     this.#send({
       type: 'start',
       protocol: PROTOCOL_VERSION,
       ...(reservationKey !== undefined && { reservationKey }),
       ...(sampling !== undefined && { sampling }),
       ...(seed !== undefined && { seed }),
+      ...(conditions !== undefined && { conditions }),
+      ...(guidance !== undefined && { guidance }),
     });
   }
 
