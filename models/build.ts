@@ -23,6 +23,7 @@ import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
 import { transcriptionGraph } from './architectures/transcription-graph.ts';
 import { CheckpointError } from './checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type Checkpoint } from './checkpoints/checkpoint.ts';
+import { personaPlexPrompt } from './checkpoints/personaplex-config.ts';
 import {
   readLanguageModelConfig,
   type TranscriptionConfig,
@@ -203,8 +204,8 @@ function describeModel(
     })),
     guidance: config.guidance,
     endOfStreamToken: config.endOfStreamToken,
-    prompt: null,
-    embeddingWidth: null,
+    prompt: config.kind === 'personaplex' ? personaPlexPrompt(config) : null,
+    embeddingWidth: config.kind === 'personaplex' ? config.temporal.dimension : null,
     ...(config.transcription === null
       ? { pauses: null, transcription: null }
       : describeTranscription(config.transcription)),

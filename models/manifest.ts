@@ -27,6 +27,10 @@
  * | `guidance` | f32 [B] | where `guidance` is not null: 1 follows the condition, more exaggerates it |
  * | states | see `states` | |
  *
+ * Models that take a system prompt have two inputs more: `embedding` f32 [B,W] with `has_embedding`
+ * bool [B], a sum of embeddings that a row reads in place of its tokens. Their decoder waits in steps
+ * whose D codes are all forced.
+ *
  * | output | type, shape | meaning |
  * |---|---|---|
  * | `pcm_out` | f32 [B,1,1920] | the model's voice; zeros while `frame_tokens` are ungenerated |
@@ -126,6 +130,8 @@ const promptDescription = z.object({
   toneCodes: z.array(z.number().int().nonnegative()),
   /** Frames of silence after the voice, and again after the text. */
   gapFrames: z.number().int().nonnegative(),
+  /** [1+D] frames by which text and generated codes are late. */
+  delays: z.array(z.number().int().nonnegative()),
 });
 export type PromptDescription = z.infer<typeof promptDescription>;
 

@@ -36,7 +36,7 @@ export function depthTransformer(
   const { languageModel: config, languageModelWeights: file } = model;
   const { depth } = config;
   assert(depth !== null, 'a model without a depth transformer does not speak');
-  const { transformer, schedule, weightSets, weightsPerStep, inputPerSet, embeddingRank } = depth;
+  const { transformer, schedule, weightsPerStep, inputPerSet, embeddingRank } = depth;
   const { batch } = graph;
   const branches = guide === null ? 1 : 2;
   const rows = batch * branches;
@@ -48,7 +48,8 @@ export function depthTransformer(
     file,
     'depformer',
     transformer,
-    weightsPerStep ? weightSets : null,
+    weightsPerStep ? depth.weightSets : null,
+    weightsPerStep ? depth.packedSets : 1,
   );
   const keys = layers.map((): Value[] => []);
   const values = layers.map((): Value[] => []);

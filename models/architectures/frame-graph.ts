@@ -4,12 +4,15 @@
  * Source of the order: kyutai-labs/moshi@e6a55d2 moshi/moshi/server.py (`handle_chat`) and
  * moshi/moshi/models/lm.py (`LMGen._step`). Letters: B rows, N codebooks, D generated, U = N - D heard.
  *
- * The decoder starts when the first complete column exists, after `maxDelay` steps.
+ * The decoder starts when the first complete column exists, after `maxDelay` steps. In models that take
+ * a system prompt it also waits while all their codes are forced: its first column is then the prompt's
+ * last frame, completed by the step that leaves the next to the model, where PersonaPlex's server resets
+ * the codec.
  */
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
 import { forceToken, sample, sampler } from '../layers/sampling.ts';
-import { laterStreamRows } from '../layers/stream-rows.ts';
+import { laterStreamRows, unforcedStreamRows } from '../layers/stream-rows.ts';
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import { concatenate, reshape, slice, where } from '../onnx/tensor-operations.ts';
 import { guide } from './conditions.ts';
@@ -50,6 +53,14 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
   const textNoise = graph.input('text_noise', 'float32', [widths.text]);
   const audioNoise = graph.input('audio_noise', 'float32', [generatedCodebooks, widths.audio]);
 
+  const prompted = config.kind === 'personaplex';
+  const recorded = prompted
+    ? {
+        has: graph.input('has_embedding', 'bool', []),
+        embedding: graph.input('embedding', 'float32', [config.temporal.dimension]),
+      }
+    : null;
+
   const forcedHeard = slice(graph, forcedCodes, 1, generatedCodebooks, codebooks);
   const heard = hear(graph, checkpoint, { pcm, offset, executes, forcedHeard }); // [B, U]
 
@@ -65,7 +76,7 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
     checkpoint,
     tokens.input,
     offset,
-    conditions,
+    { conditions, recorded },
   );
   const textLogits = guided === null ? branchLogits : guided(branchLogits, config.textCardOut);
 
@@ -96,7 +107,15 @@ export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolea
   const spoken = depthTransformer(graph, checkpoint, hidden, text, choose, guided);
 
   const frameTokens = tokens.complete(concatenate(graph, [text, ...spoken.codes], 1));
-  const speaking = laterStreamRows(graph, offset, executes, maxDelay);
+  const speaking = prompted
+    ? unforcedStreamRows(graph, {
+        offset,
+        executes,
+        start: maxDelay,
+        forced: slice(graph, forcedCodes, 1, 0, generatedCodebooks),
+        counter: 'spoken_frames',
+      })
+    : laterStreamRows(graph, offset, executes, maxDelay);
   const columnCodes = slice(graph, frameTokens, 1, 1, 1 + generatedCodebooks);
   const voice = mimiDecoder(
     graph,

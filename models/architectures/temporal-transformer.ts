@@ -17,9 +17,16 @@ import { add, reshape, slice, where } from '../onnx/tensor-operations.ts';
 /** loaders.py names the row, whatever the configuration calls padding. */
 const READ_IN_PLACE_OF_END = 3;
 
+export type ExtraInputs = {
+  readonly conditions?: readonly ConditionChoice[];
+  readonly recorded?: { readonly has: Value; readonly embedding: Value } | null;
+};
+
 /**
  * @param tokens - [B, K] int64, text first.
  * @param offset - [B] int64, steps before this one.
+ * @param extra - `conditions` of the rows; `recorded`: what rows with `has` [B] bool read in place of
+ *   their tokens, sums [B, D] of embeddings, or null in models that never do.
  * @returns hidden [B·R, D] after the last norm, and text logits [B·R, V]; R = 2 branches of every row
  * where the model is guided, the conditioned one first, else 1.
  */
@@ -28,7 +35,7 @@ export function temporalTransformer(
   model: LanguageModel,
   tokens: Value,
   offset: Value,
-  conditions: readonly ConditionChoice[] = [],
+  { conditions = [], recorded = null }: ExtraInputs = {},
 ): { hidden: Value; textLogits: Value } {
   const { languageModel: config, languageModelWeights: file } = model;
   const { dimension, norm } = config.temporal;
@@ -49,11 +56,15 @@ export function temporalTransformer(
     ];
     const layers = findTransformerWeights(file, 'transformer', config.temporal, null);
     const sum = graph.op('Sum', embeddings);
+    const read =
+      recorded === null
+        ? sum
+        : where(graph, reshape(graph, recorded.has, [graph.batch, 1]), recorded.embedding, sum);
     const condition = conditionSum(graph, model, conditions, branches);
     const x =
       condition === null
-        ? sum
-        : reshape(graph, add(graph, reshape(graph, sum, [graph.batch, 1, dimension]), condition), [
+        ? read
+        : reshape(graph, add(graph, reshape(graph, read, [graph.batch, 1, dimension]), condition), [
             graph.batch * branches,
             dimension,
           ]);

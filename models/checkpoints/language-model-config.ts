@@ -18,6 +18,7 @@ import {
 } from './conditioning-config.ts';
 import { checkJson, readJson } from './json-file.ts';
 import { isOff, notImplemented } from './not-implemented.ts';
+import { completePersonaPlex, isPersonaPlex } from './personaplex-config.ts';
 import {
   gatedWidth,
   gatingName,
@@ -67,9 +68,10 @@ const transcription = z
 const schema = z
   .strictObject({
     model_type: z
-      .enum(['moshi', 'hibiki', 'stt'], {
+      .enum(['moshi', 'personaplex', 'hibiki', 'stt'], {
         error: ({ input }) =>
-          `must be "moshi", "hibiki" or "stt"; ${JSON.stringify(input)} is another kind of model, not implemented`,
+          `must be "moshi", "personaplex", "hibiki" or "stt"; ${JSON.stringify(input)} is another ` +
+          `kind of model, not implemented`,
       })
       .default('moshi'),
     moshi_name: z.string().min(1).default('model.safetensors'),
@@ -164,6 +166,15 @@ const schema = z
     if (!conditioned && (config.lm_gen_config.cfg_coef ?? 1) !== 1) {
       complain('lm_gen_config.cfg_coef', 'needs conditioners to guide by');
     }
+    if (config.model_type === 'personaplex' && config.dep_q !== config.n_q) {
+      complain('dep_q', `must be n_q ${config.n_q} for PersonaPlex, found ${config.dep_q}`);
+    }
+    if (config.model_type === 'personaplex' && config.n_q % 2 !== 0) {
+      complain('n_q', `must be even for PersonaPlex: half for each voice; found ${config.n_q}`);
+    }
+    if (config.model_type === 'personaplex' && config.context < 2) {
+      complain('context', `must be at least 2 for PersonaPlex, found ${config.context}`);
+    }
     const heads = headsProblem(
       config.dim,
       config.num_heads,
@@ -220,7 +231,10 @@ export type DepthConfig = {
   readonly inputPerSet: boolean;
   /** Weight set of each of the D steps. */
   readonly schedule: readonly number[];
+  /** Sets that the steps use. */
   readonly weightSets: number;
+  /** Sets that packed tensors hold: PersonaPlex has those of steps that are not run. */
+  readonly packedSets: number;
   readonly weightsPerStep: boolean;
   readonly embeddingRank: number | null;
   readonly outputNorm: NormName | null;
@@ -321,11 +335,13 @@ export async function readLanguageModelConfig(directory: string): Promise<Langua
 
 /** @param path - Where `json` was read, for messages. */
 export function parseLanguageModelConfig(json: unknown, path: string): LanguageModelConfig {
-  const config = checkJson(schema, json, path);
+  const complete = isPersonaPlex(json) ? completePersonaPlex(json, BUILT_IN_CONFIG) : json;
+  const config = checkJson(schema, complete, path);
+  const kind = config.model_type;
   const feedForward = Math.floor(config.hidden_scale * config.dim);
   const { cfg_coef: guidance = 1 } = config.lm_gen_config;
   return {
-    kind: config.model_type,
+    kind,
     files: {
       model: config.moshi_name,
       mimi: config.mimi_name,
@@ -333,7 +349,7 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
       tokenizer: config.tokenizer_name,
     },
     codebooks: config.n_q,
-    generatedCodebooks: config.dep_q,
+    generatedCodebooks: generatedCodebooks(config),
     audioCard: config.card,
     textCard: config.text_card,
     textCardOut: config.text_card_out ?? config.text_card,
@@ -356,7 +372,8 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
       gating: config.gating,
       position: config.positional_embedding,
       maxPeriod: config.max_period,
-      context: config.context,
+      // PersonaPlex's ring takes the oldest of its keys for a future one: it sees one less, always.
+      context: kind === 'personaplex' ? config.context - 1 : config.context,
       layerScale: config.layer_scale !== null,
     },
     depth: depthConfig(config),
@@ -365,16 +382,22 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
   };
 }
 
+function generatedCodebooks({ model_type: kind, n_q, dep_q }: z.infer<typeof schema>): number {
+  return kind === 'personaplex' ? n_q / 2 : dep_q;
+}
+
 function depthConfig(config: z.infer<typeof schema>): DepthConfig | null {
   const {
-    dep_q: steps,
     depformer_num_heads: heads,
     depformer_weights_per_step: weightsPerStep,
     depformer_layer_scale: layerScale,
   } = config;
+  const steps = generatedCodebooks(config);
   if (steps === 0 || heads === undefined) return null;
-  const schedule =
-    config.depformer_weights_per_step_schedule ?? Array.from({ length: steps }, (_, step) => step);
+  const allSteps =
+    config.depformer_weights_per_step_schedule ??
+    Array.from({ length: config.dep_q }, (_, step) => step);
+  const schedule = allSteps.slice(0, steps);
   const gating = config.depformer_gating ?? config.gating;
   const feedForward =
     config.depformer_dim_feedforward ?? Math.floor(config.hidden_scale * config.depformer_dim);
@@ -395,6 +418,7 @@ function depthConfig(config: z.infer<typeof schema>): DepthConfig | null {
     inputPerSet: config.depformer_multi_linear,
     schedule,
     weightSets: Math.max(...schedule) + 1,
+    packedSets: Math.max(...allSteps) + 1,
     weightsPerStep,
     embeddingRank: config.depformer_low_rank_embeddings,
     outputNorm: config.depformer_norm,

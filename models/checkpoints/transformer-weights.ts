@@ -39,12 +39,14 @@ export function projectionWidth(config: TransformerConfig): number {
  * @param prefix - For example `transformer`; layers are `transformer.layers.N`.
  * @param weightSets - Sets of weights per layer, or null where steps do not have their own: the
  *   gate's names carry a set number only with them.
+ * @param packedSets - Sets that packed tensors hold; the first `weightSets` of them are taken.
  */
 export function findTransformerWeights(
   file: WeightSource,
   prefix: string,
   config: TransformerConfig,
   weightSets: number | null,
+  packedSets: number = weightSets ?? 1,
 ): LayerWeights[] {
   return Array.from({ length: config.layers }, (_, index) => {
     const layer = `${prefix}.layers.${index}`;
@@ -54,7 +56,7 @@ export function findTransformerWeights(
     return {
       attentionNorm: findNorm(file, `${layer}.norm1`, norm, dimension),
       feedForwardNorm: findNorm(file, `${layer}.norm2`, norm, dimension),
-      attention: findAttention(file, `${layer}.self_attn`, config, weightSets ?? 1),
+      attention: findAttention(file, `${layer}.self_attn`, config, weightSets ?? 1, packedSets),
       feedForward: findFeedForward(file, layer, config, weightSets),
       attentionScale: scale('layer_scale_1'),
       feedForwardScale: scale('layer_scale_2'),
@@ -90,6 +92,7 @@ function findAttention(
   prefix: string,
   config: TransformerConfig,
   sets: number,
+  packedSets: number,
 ): AttentionWeights[] {
   const { dimension } = config;
   const input = findSets(
@@ -98,6 +101,7 @@ function findAttention(
     (set) => `${prefix}.in_projs.${set}.weight`,
     [projectionWidth(config), dimension],
     sets,
+    packedSets,
   );
   const output = findSets(
     file,
@@ -105,6 +109,7 @@ function findAttention(
     (set) => `${prefix}.out_projs.${set}.weight`,
     [dimension, dimension],
     sets,
+    packedSets,
   );
   return input.map((view, set) => ({ input: view, output: output[set] ?? view }));
 }
@@ -115,11 +120,12 @@ function findSets(
   nameOfSet: (set: number) => string,
   [rows, columns]: readonly [number, number],
   sets: number,
+  packedSets: number,
 ): TensorView[] {
   const indices = Array.from({ length: sets }, (_, set) => set);
   const packed = packedNames.find((name) => file.has(name));
   if (packed !== undefined) {
-    const view = file.tensor(packed, [sets * rows, columns]);
+    const view = file.tensor(packed, [packedSets * rows, columns]);
     return indices.map((set) => rowBlock(view, set * rows, rows));
   }
   if (!file.has(nameOfSet(0))) {

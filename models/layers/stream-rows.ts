@@ -5,7 +5,7 @@
  * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/modules/streaming.py (`exec_mask`, `offset`).
  */
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
-import { reshape, subtract, where } from '../onnx/tensor-operations.ts';
+import { add, reshape, subtract, where } from '../onnx/tensor-operations.ts';
 
 export type StreamRows = {
   /** [B] int64, never negative: frames that this stream has taken since it started. */
@@ -42,6 +42,30 @@ export function laterStreamRows(
   const started = graph.op('GreaterOrEqual', [position, zero]);
   const advances = graph.op('And', [executes, started]);
   return { rows: streamRows(graph, graph.op('Max', [position, zero]), advances), started };
+}
+
+/**
+ * The same for a stream that waits in steps whose codes are all forced, and so counts its own frames.
+ * @param inputs - `forced` [B, .] int64: codes, negative where the stream goes on; `counter`: name of
+ *   the state that counts.
+ */
+export function unforcedStreamRows(
+  graph: GraphBuilder,
+  inputs: { offset: Value; executes: Value; start: number; forced: Value; counter: string },
+): { rows: StreamRows; started: Value } {
+  const { batch } = graph;
+  const one = graph.integers([1]);
+  const zero = graph.integers([0]);
+  const count = graph.state(inputs.counter, 'int64', [1]);
+  // A value of its own: a mere change of shape would share the state's buffer, which is overwritten.
+  const before = graph.op('Max', [count, zero]); // [B, 1]
+  const lowest = graph.op('ReduceMin', [inputs.forced, one], { keepdims: 0 }); // [B]
+  const later = laterStreamRows(graph, inputs.offset, inputs.executes, inputs.start);
+  const started = graph.op('And', [later.started, graph.op('Less', [lowest, zero])]);
+  const advances = graph.op('And', [inputs.executes, started]);
+  const next = where(graph, reshape(graph, advances, [batch, 1]), add(graph, before, one), count);
+  graph.setState(count, next);
+  return { rows: streamRows(graph, reshape(graph, before, [batch]), advances), started };
 }
 
 /**

@@ -29,6 +29,8 @@ class ManualDevice implements SteppingDevice {
     pcmOut: new Float32Array(SLOTS * FRAME_SAMPLES),
     textToken: new BigInt64Array(SLOTS),
     frameTokens: new BigInt64Array(SLOTS),
+    embedding: null,
+    hasEmbedding: null,
   };
   #end: { resolve: (outcome: StepOutcome) => void; reject: (error: Error) => void } | null = null;
 

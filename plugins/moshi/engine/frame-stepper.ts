@@ -3,6 +3,8 @@
  *
  * Blocks while a graph runs, so it lives in the engine's worker thread, or in a command's process.
  */
+import { strict as assert } from 'node:assert';
+
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
 import {
   chooseConditions,
@@ -21,10 +23,17 @@ export type FrameTensors = {
   pcmOut: Float32Array;
   textToken: BigInt64Array;
   frameTokens: BigInt64Array;
+  /** Sums of embeddings that rows read in place of their tokens; null for models without. */
+  embedding: Float32Array | null;
+  hasEmbedding: Uint8Array | null;
 };
 
 /** The same memory as it travels between threads. */
-export type FrameBuffers = Record<keyof FrameTensors, SharedArrayBuffer>;
+export type FrameBuffers = {
+  [Name in keyof FrameTensors]: null extends FrameTensors[Name]
+    ? SharedArrayBuffer | null
+    : SharedArrayBuffer;
+};
 
 export type RowOptions = ConditionWishes & {
   /** Values above what the graphs can draw from mean as many as they can. */
@@ -86,6 +95,8 @@ export class FrameStepper {
       pcmOut: this.graphs.output('pcm_out').buffer,
       textToken: this.graphs.output('text_token').buffer,
       frameTokens: this.graphs.output('frame_tokens').buffer,
+      embedding: this.graphs.inputs.get('embedding')?.buffer ?? null,
+      hasEmbedding: this.graphs.inputs.get('has_embedding')?.buffer ?? null,
     };
   }
 
@@ -108,6 +119,11 @@ export class FrameStepper {
     this.graphs.input('text_top_k').int64()[slot] = BigInt(clamped.textTopK);
     this.graphs.input('audio_top_k').int64()[slot] = BigInt(clamped.audioTopK);
     this.#forget(slot);
+  }
+
+  /** Makes the next step of a row read [W] numbers in place of its tokens, or its tokens (null). */
+  setEmbedding(slot: number, embedding: Float32Array | null): void {
+    writeEmbedding(this.tensors, slot, embedding);
   }
 
   /** Forgets a row's conversation; it goes on from an empty one, with the same noise as at first. */
@@ -252,6 +268,27 @@ export class FrameStepper {
   }
 }
 
+/** @throws AssertionError if the model reads no embeddings, or other ones. */
+export function writeEmbedding(
+  { embedding: target, hasEmbedding }: FrameTensors,
+  slot: number,
+  embedding: Float32Array | null,
+): void {
+  if (target === null || hasEmbedding === null) {
+    assert(embedding === null, 'the model reads no embeddings');
+    return;
+  }
+  hasEmbedding[slot] = embedding === null ? 0 : 1;
+  if (embedding !== null) {
+    const width = target.length / hasEmbedding.length;
+    assert(
+      embedding.length === width,
+      `an embedding has ${width} numbers, got ${embedding.length}`,
+    );
+    target.set(embedding, slot * width);
+  }
+}
+
 /** Views of shared memory, in whichever thread. */
 export function frameTensors(buffers: FrameBuffers): FrameTensors {
   return {
@@ -262,5 +299,7 @@ export function frameTensors(buffers: FrameBuffers): FrameTensors {
     pcmOut: new Float32Array(buffers.pcmOut),
     textToken: new BigInt64Array(buffers.textToken),
     frameTokens: new BigInt64Array(buffers.frameTokens),
+    embedding: buffers.embedding === null ? null : new Float32Array(buffers.embedding),
+    hasEmbedding: buffers.hasEmbedding === null ? null : new Uint8Array(buffers.hasEmbedding),
   };
 }

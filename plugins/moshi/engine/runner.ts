@@ -11,6 +11,7 @@ import { GraphSet } from './graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+import type { ForcedStep, SystemPrompt } from './system-prompt.ts';
 import { StreamingTextDecoder } from './text-decoder.ts';
 
 export type RunnerOptions = {
@@ -31,6 +32,8 @@ export type RowInput = {
   forcedText?: number;
   /** [N], codes in place of the sampled and heard ones; -1 leaves one as it is. */
   forcedCodes?: readonly number[];
+  /** [W] read in place of the tokens, by models that can. */
+  embedding?: Float32Array | null;
 };
 
 /** What one row's step gave; everything is a copy. */
@@ -50,6 +53,8 @@ export type ConversationOptions = ConditionWishes & {
   /** Missing fields take the model's defaults. */
   sampling?: Partial<SamplingOptions>;
   seed?: number;
+  /** What the model goes through before the conversation; its manifest must have a prompt. */
+  prompt?: SystemPrompt;
 };
 
 const OUTPUTS = new Set(['pcm_out', 'text_token', 'frame_tokens']);
@@ -59,6 +64,8 @@ export class Runner {
   readonly #runtime: OnnxRuntime;
   readonly #stepper: FrameStepper;
   readonly #decoders: StreamingTextDecoder[];
+  /** Steps of a row's prompt that are still to come. */
+  readonly #forced: ForcedStep[][];
 
   /** Use `openRunner`. */
   constructor(
@@ -71,20 +78,35 @@ export class Runner {
     this.#runtime = runtime;
     this.#stepper = stepper;
     this.#decoders = decoders;
+    this.#forced = decoders.map(() => []);
   }
 
   /**
    * Starts a new conversation in a row; steps of a row that was never started are greedy.
    *
+   * @returns What the last step of the prompt gave: the frame before the first one that the model
+   * makes itself, which the reference returns as its first. Null without a prompt.
    * @throws RangeError naming a condition that the model does not have.
    */
-  start(row: number, { sampling, seed = 0, ...wishes }: ConversationOptions = {}): void {
+  start(
+    row: number,
+    { sampling, seed = 0, prompt, ...wishes }: ConversationOptions = {},
+  ): FrameResult | null {
     this.#stepper.attach(row, {
       sampling: { ...this.manifest.sampling, ...sampling },
       seed,
       ...wishes,
     });
     this.#decoders[row]?.reset();
+    this.#forced[row] = [...(prompt?.steps ?? [])];
+    const silence = new Float32Array(this.manifest.frameSamples);
+    let last: FrameResult | null = null;
+    for (let step = 0; step < (prompt?.promptSteps ?? 0); step += 1) {
+      // The model is made to write the prompt's text; it is none of the transcript.
+      this.#decoders[row]?.reset();
+      last = this.step([{ row, pcm: silence }])[0] ?? null;
+    }
+    return last;
   }
 
   /**
@@ -99,7 +121,11 @@ export class Runner {
     const { frameSamples, generatedCodebooks, heardCodebooks } = this.manifest;
     const codebooks = generatedCodebooks + heardCodebooks;
     tensors.execMask.fill(0);
-    for (const { row, pcm, forcedText, forcedCodes } of inputs) {
+    for (const { row, pcm, ...given } of inputs) {
+      const prompted = this.#forced[row]?.shift();
+      const forcedText = prompted?.text ?? given.forcedText;
+      const forcedCodes = prompted?.codes ?? given.forcedCodes;
+      this.#stepper.setEmbedding(row, prompted?.embedding ?? given.embedding ?? null);
       assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
       tensors.pcm.set(pcm, row * frameSamples);
       tensors.execMask[row] = 1;
