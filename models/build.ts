@@ -34,6 +34,7 @@ import {
   type GraphDescription,
   type ModelKind,
   type ModelManifest,
+  type Precision,
   type SamplingOptions,
 } from './manifest.ts';
 import type { GraphBuilder } from './onnx/graph-builder.ts';
@@ -53,6 +54,11 @@ export type BuildOptions = {
   readonly kinds: readonly GraphDescription['kind'][];
   /** Whether the frame graph also gives hidden state, logits and heard codes. */
   readonly probes?: boolean;
+  /**
+   * Of the language model's matrices; if absent, that of a checkpoint that `models quantize` wrote,
+   * else float32. Matrices whose width is no multiple of 32 stay plain; the codec is always float32.
+   */
+  readonly precision?: Precision;
   /** Name to show people; that of the folder if absent. */
   readonly name?: string;
   /** Strength of classifier-free guidance, 1 for none; the checkpoint's own if absent. */
@@ -86,7 +92,10 @@ export async function buildModel(
   options: BuildOptions,
 ): Promise<{ directory: string; manifest: ModelManifest }> {
   const model = resolveModel(options.checkpoint);
-  const checkpoint = withGuidance(await openCheckpoint(model.directory), options.guidance);
+  const checkpoint = withGuidance(
+    await openCheckpoint(model.directory, cpuPrecision(options.precision)),
+    options.guidance,
+  );
   const name = options.name ?? model.name;
   const digest = await buildDigest(checkpoint, name, options);
   const outputDirectory = resolve(options.outputDirectory);
@@ -146,6 +155,15 @@ function withGuidance(checkpoint: Checkpoint, strength: number | undefined): Che
   return { ...checkpoint, languageModel: { ...languageModel, guidance } };
 }
 
+/** @throws CheckpointError for precisions that no graph of ours computes in. */
+function cpuPrecision(precision: Precision | undefined): Checkpoint['precision'] | null {
+  if (precision !== 'bf16' && precision !== 'f16') return precision ?? null;
+  throw new CheckpointError(
+    `precision ${precision} needs a device that computes in it, for which graphs are not built yet; ` +
+      `use f32, q8 or q4.`,
+  );
+}
+
 function composeGraph(
   checkpoint: Checkpoint,
   kind: GraphDescription['kind'],
@@ -196,7 +214,7 @@ function describeModel(
       audioTopK: Math.min(generation.top_k ?? REFERENCE_SAMPLING.audioTopK, widths.audio),
     },
     noise: { textWidth: widths.text, audioWidth: widths.audio },
-    precision: 'f32',
+    precision: checkpoint.precision,
     conditions: config.conditions.map(({ name, values, defaultRow }) => ({
       name,
       values: [...values],
@@ -240,10 +258,10 @@ function describeTranscription({
 
 /**
  * Hard links, or copies across file systems, of weight files that lie in different folders, and the
- * unpacked weights of a quantised language model, which codec graphs do without.
+ * converted weights of the language model, which codec graphs do without.
  */
 async function gatherWeights(
-  { weightFiles, unpacked }: Checkpoint,
+  { weightFiles, converted }: Checkpoint,
   needsLanguageModel: boolean,
   draft: string,
   directory: string,
@@ -254,8 +272,8 @@ async function gatherWeights(
     const target = join(draft, folder, fileName);
     await link(path, target).catch(() => copyFile(path, target));
   }
-  if (unpacked !== null && needsLanguageModel) {
-    await unpacked.weights.write(join(draft, folder, unpacked.fileName));
+  if (converted !== null && needsLanguageModel) {
+    await converted.weights.write(join(draft, folder, converted.fileName));
   }
   return join(directory, folder);
 }
@@ -304,7 +322,8 @@ async function buildDigest(
   );
   const { batches, kinds, probes = false } = options;
   const { guidance } = checkpoint.languageModel;
-  const identity = JSON.stringify({ stamps, name, batches, kinds, probes, guidance });
+  const { precision } = checkpoint;
+  const identity = JSON.stringify({ stamps, name, batches, kinds, probes, guidance, precision });
   const hash = createHash('sha256').update(identity);
   await hashSources(hash, import.meta.dirname);
   return hash.digest('hex').slice(0, 16);

@@ -85,7 +85,7 @@ export function depthTransformer(
   schedule.forEach((set, step) => {
     graph.scope(`depth${step}`, () => {
       const inputName = `depformer_in.${inputPerSet ? set : 0}.weight`;
-      const inputWeight = file.tensor(inputName, [dimension, config.temporal.dimension]);
+      const inputWeight = file.matrix(inputName, [dimension, config.temporal.dimension]);
       const weights =
         step === 0
           ? table('depformer_text_emb', config.textCard + 1)
@@ -108,7 +108,7 @@ export function depthTransformer(
         const name = `depformer_norms.${step}`;
         x = normalize(graph, x, findNorm(file, name, depth.outputNorm, dimension));
       }
-      const head = file.tensor(`linears.${step}.weight`, [config.audioCard, dimension]);
+      const head = file.matrix(`linears.${step}.weight`, [config.audioCard, dimension]);
       const bias = config.headBias ? file.tensor(`linears.${step}.bias`, [config.audioCard]) : null;
       const all = linear(graph, x, head, bias);
       const logits = guide === null ? all : guide(all, config.audioCard);

@@ -70,7 +70,7 @@ export function temporalTransformer(
           ]);
     const last = streamingTransformer(graph, config.temporal, layers, x, offset, 1, branches);
     const hidden = normalize(graph, last, findNorm(file, 'out_norm', norm, dimension));
-    const head = file.tensor('text_linear.weight', [config.textCardOut, dimension]);
+    const head = file.matrix('text_linear.weight', [config.textCardOut, dimension]);
     const bias = config.headBias ? file.tensor('text_linear.bias', [config.textCardOut]) : null;
     return { hidden, textLogits: linear(graph, hidden, head, bias) };
   });

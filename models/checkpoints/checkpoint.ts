@@ -26,15 +26,23 @@ export type Checkpoint = LanguageModel & {
   readonly weightsDirectory: string | null;
   /** Files that graphs refer to by these names. */
   readonly weightFiles: readonly { readonly path: string; readonly fileName: string }[];
-  /** A file that the build must write, for weights that are stored quantised. */
-  readonly unpacked: OpenedWeights['unpacked'];
+  /** A file that the build must write, where graphs cannot use the checkpoint's own. */
+  readonly converted: OpenedWeights['converted'];
+  /** Of the language model's matrices. */
+  readonly precision: OpenedWeights['precision'];
   readonly tokenizerPath: string;
   /** Every file that the result depends on. */
   readonly paths: readonly string[];
 };
 
-/** @throws CheckpointError naming what is missing, malformed or not implemented. */
-export async function openCheckpoint(folder: string): Promise<Checkpoint> {
+/**
+ * @param precision - Of the language model's matrices; null for that of a checkpoint of ours, else float32.
+ * @throws CheckpointError naming what is missing, malformed or not implemented.
+ */
+export async function openCheckpoint(
+  folder: string,
+  precision: OpenedWeights['precision'] | null = null,
+): Promise<Checkpoint> {
   const directory = resolve(folder);
   const isDirectory = await stat(directory).then(
     (found) => found.isDirectory(),
@@ -53,12 +61,14 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
-  const { source: languageModelWeights, unpacked } = await openWeights(
+  const weights = await openWeights(
     modelPath,
     together ? basename(modelPath) : 'language-model.safetensors',
     languageModel,
+    precision,
   );
-  const gathered = !together || unpacked !== null;
+  const { converted } = weights;
+  const gathered = !together || converted !== null;
   const mimiWeights = await SafetensorsFile.open(
     mimiPath,
     gathered ? 'mimi.safetensors' : basename(mimiPath),
@@ -69,11 +79,12 @@ export async function openCheckpoint(folder: string): Promise<Checkpoint> {
     directory,
     languageModel,
     mimi,
-    languageModelWeights,
+    languageModelWeights: weights.source,
     mimiWeights,
     weightsDirectory: gathered ? null : dirname(modelPath),
-    weightFiles: unpacked === null ? [modelFile, mimiWeights] : [mimiWeights],
-    unpacked,
+    weightFiles: converted === null ? [modelFile, mimiWeights] : [mimiWeights],
+    converted,
+    precision: weights.precision,
     tokenizerPath,
     paths: [
       configPath,

@@ -17,6 +17,7 @@ import {
   type ConditionConfig,
 } from './conditioning-config.ts';
 import { checkJson, readJson } from './json-file.ts';
+import { BLOCK_LAYOUT_MARKER, type BlockPrecision } from './linear-weight.ts';
 import { isOff, notImplemented } from './not-implemented.ts';
 import { completePersonaPlex, isPersonaPlex } from './personaplex-config.ts';
 import {
@@ -64,6 +65,16 @@ const transcription = z
     audio_silence_prefix_seconds: z.number().min(0).max(MAX_SILENCE_SECONDS),
   })
   .partial();
+
+/** The marker of the layout in layouts/blocks.ts; other programs have others, which are refused. */
+const blockQuantization = z.strictObject({
+  format: z.literal(BLOCK_LAYOUT_MARKER, {
+    error: ({ input }) =>
+      `must be "${BLOCK_LAYOUT_MARKER}", the one that models quantize writes; found ` +
+      (input === undefined ? 'none' : JSON.stringify(input)),
+  }),
+  bits: z.literal([4, 8]),
+});
 
 const schema = z
   .strictObject({
@@ -132,6 +143,7 @@ const schema = z
     depformer_layer_scale: z.number().nullable().optional(),
 
     quantize: z.boolean().default(false),
+    quantization: blockQuantization.nullable().default(null),
     lora: notImplemented('low-rank adapters'),
     lora_name: notImplemented('low-rank adapters'),
     conditioners: conditioners.nullable().default(null),
@@ -281,6 +293,8 @@ export type LanguageModelConfig = {
   readonly headBias: boolean;
   /** Whether linears must be stored as 8-bit numbers with row scales. */
   readonly quantized: boolean;
+  /** Precision of the blocks that the matrices are stored in, or null where they are not. */
+  readonly blockPrecision: BlockPrecision | null;
   readonly temporal: TransformerConfig;
   /** Null for models that do not speak. */
   readonly depth: DepthConfig | null;
@@ -362,6 +376,7 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
     maxDelay: Math.max(...config.delays),
     headBias: config.bias_proj,
     quantized: config.quantize,
+    blockPrecision: config.quantization === null ? null : `q${config.quantization.bits}`,
     temporal: {
       dimension: config.dim,
       heads: config.num_heads,

@@ -114,6 +114,10 @@ export class SafetensorsFile implements TensorContainer, WeightSource {
     return view;
   }
 
+  matrix(name: string, shape: readonly [number, number]): TensorView {
+    return this.tensor(name, shape);
+  }
+
   /** The tensor `name` of whatever shape. */
   find(name: string): TensorView {
     const { type: storedType, shape, offsetBytes, lengthBytes } = this.stored(name);

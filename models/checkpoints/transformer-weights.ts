@@ -7,17 +7,18 @@
  */
 import type { NormWeights } from '../layers/norm.ts';
 import { CheckpointError } from './checkpoint-error.ts';
-import { rowBlock, type TensorView } from './safetensors.ts';
+import { matrixRows, type LinearWeight } from './linear-weight.ts';
+import type { TensorView } from './safetensors.ts';
 import type { NormName, TransformerConfig } from './transformer-config.ts';
 import type { WeightSource } from './weight-source.ts';
 
 export type AttentionWeights = {
   /** Rows: all query heads, all key heads, all value heads. */
-  readonly input: TensorView;
-  readonly output: TensorView;
+  readonly input: LinearWeight;
+  readonly output: LinearWeight;
 };
 
-export type FeedForwardWeights = { readonly input: TensorView; readonly output: TensorView };
+export type FeedForwardWeights = { readonly input: LinearWeight; readonly output: LinearWeight };
 
 export type LayerWeights = {
   readonly attentionNorm: NormWeights;
@@ -121,19 +122,19 @@ function findSets(
   [rows, columns]: readonly [number, number],
   sets: number,
   packedSets: number,
-): TensorView[] {
+): LinearWeight[] {
   const indices = Array.from({ length: sets }, (_, set) => set);
   const packed = packedNames.find((name) => file.has(name));
   if (packed !== undefined) {
-    const view = file.tensor(packed, [packedSets * rows, columns]);
-    return indices.map((set) => rowBlock(view, set * rows, rows));
+    const matrix = file.matrix(packed, [packedSets * rows, columns]);
+    return indices.map((set) => matrixRows(matrix, set * rows, rows));
   }
   if (!file.has(nameOfSet(0))) {
     throw new CheckpointError(
       `${file.path}: there is no tensor ${[...packedNames, nameOfSet(0)].join(' or ')}.`,
     );
   }
-  return indices.map((set) => file.tensor(nameOfSet(set), [rows, columns]));
+  return indices.map((set) => file.matrix(nameOfSet(set), [rows, columns]));
 }
 
 function findFeedForward(
@@ -146,8 +147,8 @@ function findFeedForward(
   if (config.gating === 'none') {
     return [
       {
-        input: file.tensor(`${layer}.linear1.weight`, [hidden, dimension]),
-        output: file.tensor(`${layer}.linear2.weight`, [dimension, hidden]),
+        input: file.matrix(`${layer}.linear1.weight`, [hidden, dimension]),
+        output: file.matrix(`${layer}.linear2.weight`, [dimension, hidden]),
       },
     ];
   }
@@ -156,7 +157,7 @@ function findFeedForward(
       ? [`${layer}.gating`]
       : Array.from({ length: weightSets }, (_, set) => `${layer}.gating.${set}`);
   return prefixes.map((prefix) => ({
-    input: file.tensor(`${prefix}.linear_in.weight`, [2 * hidden, dimension]),
-    output: file.tensor(`${prefix}.linear_out.weight`, [dimension, hidden]),
+    input: file.matrix(`${prefix}.linear_in.weight`, [2 * hidden, dimension]),
+    output: file.matrix(`${prefix}.linear_out.weight`, [dimension, hidden]),
   }));
 }

@@ -104,14 +104,30 @@ export class GraphBuilder {
     outputCount: number,
     attributes: Attributes = {},
   ): Value[] {
+    return this.#node('', type, inputs, outputCount, attributes);
+  }
+
+  /** Adds a node with one output whose operator onnxruntime adds to the standard's (com.microsoft). */
+  contributedOp(
+    type: string,
+    inputs: readonly (Value | null)[],
+    attributes: Attributes = {},
+  ): Value {
+    const [output] = this.#node('com.microsoft', type, inputs, 1, attributes);
+    assert(output !== undefined);
+    return output;
+  }
+
+  #node(
+    domain: NodeDescription['domain'],
+    type: string,
+    inputs: readonly (Value | null)[],
+    outputCount: number,
+    attributes: Attributes,
+  ): Value[] {
     const outputs = Array.from({ length: outputCount }, () => this.#freshName(type));
-    this.#nodes.push({
-      type,
-      domain: '',
-      inputs: inputs.map((input) => input ?? ''),
-      outputs,
-      attributes,
-    });
+    const names = inputs.map((input) => input ?? '');
+    this.#nodes.push({ type, domain, inputs: names, outputs, attributes });
     return outputs;
   }
 

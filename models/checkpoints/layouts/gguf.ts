@@ -8,6 +8,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { elementCount } from '../../onnx/data-types.ts';
 import { CheckpointError } from '../checkpoint-error.ts';
+import type { BlockFormat } from '../linear-weight.ts';
 import { halfToNumber, rowPiece, type Packing, type StoredTensor } from './stored-tensors.ts';
 
 export const GGUF_MAGIC = 'GGUF';
@@ -105,8 +106,13 @@ export class GgufFile {
 /** How to unpack a Q8_0 matrix; null for types that are plain numbers. */
 export function ggufPacking(tensor: StoredTensor): Packing | null {
   if (tensor.type !== 'Q8_0') return null;
+  const blockFormat: BlockFormat = { bits: 8, size: 32, hasZeroPoints: false };
   return {
     pieces: [rowPiece(tensor)],
+    blocks: {
+      format: blockFormat,
+      decode: ([bytes]) => ({ ...splitBlocks(bytes ?? Buffer.alloc(0)), zeroPoints: null }),
+    },
     decode: (pieces, count) => {
       const [bytes] = pieces as [Buffer];
       const columns = elementCount(tensor.shape.slice(1));
@@ -121,6 +127,19 @@ export function ggufPacking(tensor: StoredTensor): Packing | null {
       return weights;
     },
   };
+}
+
+/** The same 8-bit numbers counted from 128, and their scales. */
+function splitBlocks(bytes: Buffer): { packed: Uint8Array; scales: Float32Array } {
+  const blocks = bytes.length / 34;
+  const packed = new Uint8Array(blocks * 32);
+  const scales = new Float32Array(blocks);
+  for (let block = 0; block < blocks; block += 1) {
+    const start = block * 34;
+    scales[block] = halfToNumber(bytes.readUInt16LE(start));
+    for (let i = 0; i < 32; i += 1) packed[block * 32 + i] = (bytes[start + 2 + i] ?? 0) ^ 0x80;
+  }
+  return { packed, scales };
 }
 
 /** Reads forward through a file, a large piece at a time. */

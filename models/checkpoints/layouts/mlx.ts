@@ -101,6 +101,6 @@ export function mlxPacking(
   };
   return {
     shape: [rows, columns],
-    packing: { pieces: [packed, scales, biases].map(rowPiece), decode },
+    packing: { pieces: [packed, scales, biases].map(rowPiece), decode, blocks: null },
   };
 }

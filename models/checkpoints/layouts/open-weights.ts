@@ -6,8 +6,10 @@
 import { open } from 'node:fs/promises';
 import { CheckpointError } from '../checkpoint-error.ts';
 import type { LanguageModelConfig } from '../language-model-config.ts';
-import { SafetensorsFile, type TensorView } from '../safetensors.ts';
+import type { BlockPrecision, LinearWeight } from '../linear-weight.ts';
+import { SafetensorsFile } from '../safetensors.ts';
 import { TranslatedWeights, type WeightSource } from '../weight-source.ts';
+import { blockMatrix, blockPacking, isBlockLayout, isBlockPart } from './blocks.ts';
 import { candleToPytorch, isCandle } from './candle.ts';
 import { GGUF_MAGIC, GgufFile, ggufPacking } from './gguf.ts';
 import { isMlx, mlxPacking, mlxScheme, mlxToPytorch } from './mlx.ts';
@@ -18,10 +20,10 @@ import {
   type StoredTensor,
   type TensorContainer,
 } from './stored-tensors.ts';
-import { UnpackedWeights } from './unpacked-weights.ts';
+import { ConvertedWeights } from './converted-weights.ts';
 
-/** Name of the file that a build writes for a quantised model. */
-const UNPACKED_FILE = 'language-model.safetensors';
+/** Name of the file that a build writes where graphs cannot use the checkpoint's own. */
+const CONVERTED_FILE = 'language-model.safetensors';
 
 /**
  * Copies up to this size are compared: all norms, which are what a fine-tuned model might no longer
@@ -31,19 +33,23 @@ const MAX_COMPARED_BYTES = 65_536;
 
 export type OpenedWeights = {
   readonly source: WeightSource;
-  /** The file of plain numbers that graphs need, or null where they use the checkpoint's own. */
-  readonly unpacked: { readonly fileName: string; readonly weights: UnpackedWeights } | null;
+  /** The file that graphs need, or null where they use the checkpoint's own. */
+  readonly converted: { readonly fileName: string; readonly weights: ConvertedWeights } | null;
+  /** What the matrices are when a step reads them. */
+  readonly precision: 'f32' | BlockPrecision;
 };
 
 /**
  * @param path - Of the file, without links.
  * @param fileName - Name by which graphs refer to it.
+ * @param wanted - Of the matrices; null for the blocks of a file of ours, else float32.
  * @throws CheckpointError when the file is damaged or in a layout that is not implemented.
  */
 export async function openWeights(
   path: string,
   fileName: string,
   config: LanguageModelConfig,
+  wanted: 'f32' | BlockPrecision | null,
 ): Promise<OpenedWeights> {
   const isGguf = (await readMagic(path)) === GGUF_MAGIC;
   const file = isGguf
@@ -62,19 +68,31 @@ export async function openWeights(
       `${path}: config.json says quantize, but no tensor has row scales (weight_scb).`,
     );
   }
+  if ((config.blockPrecision !== null) !== isBlockLayout(names)) {
+    throw new CheckpointError(
+      config.blockPrecision === null
+        ? `${path}: there are matrices in blocks, and config.json does not say so (quantization).`
+        : `${path}: config.json says quantization, but no matrix is in blocks.`,
+    );
+  }
   const { layout, tensors, copies } = present(file, config);
-  if (layout === 'PyTorch' && file instanceof SafetensorsFile) {
-    return { source: file, unpacked: null };
+  const own = isBlockLayout(names) ? config.blockPrecision : null;
+  const precision = wanted ?? own ?? 'f32';
+  if (layout === 'PyTorch' && precision === 'f32' && file instanceof SafetensorsFile) {
+    return { source: file, converted: null, precision };
   }
   await checkCopies(path, copies);
-  if (tensors.every(({ packing }) => packing === null)) {
+  const isPlain = tensors.every(({ packing }) => packing === null);
+  if (own === null ? isPlain && precision === 'f32' : precision === own) {
     const views = tensors.map((tensor) => [tensor.name, viewInPlace(file, tensor)] as const);
-    return { source: new TranslatedWeights(path, layout, views), unpacked: null };
+    return { source: new TranslatedWeights(path, layout, views), converted: null, precision };
   }
   // A quantised file has few plain bytes beside the packed ones; all go into one new file, so that
   // the build need not keep, or copy to its own disk, the whole of the old one for them.
-  const weights = new UnpackedWeights(path, UNPACKED_FILE, layout, tensors);
-  return { source: weights.source, unpacked: { fileName: UNPACKED_FILE, weights } };
+  const blocks = precision === 'f32' ? null : precision;
+  const weights = new ConvertedWeights(path, CONVERTED_FILE, layout, tensors, blocks);
+  const converted = { fileName: CONVERTED_FILE, weights };
+  return { source: weights.source, converted, precision };
 }
 
 /**
@@ -114,6 +132,14 @@ function present(
   } else if (isCandle(names)) {
     layout = 'Candle';
     for (const name of names) add(plain(file, name, candleToPytorch(config, name)));
+  } else if (config.blockPrecision !== null) {
+    layout = 'block';
+    for (const name of names) {
+      if (isBlockPart(name)) continue;
+      const blocks = blockPacking(file, name, config.blockPrecision);
+      if (blocks === null) add(plain(file, name, name));
+      else add({ name, stored: file.stored(name), ...blocks });
+    }
   } else if (isPytorchInt8(names)) {
     layout = '8-bit PyTorch';
     for (const name of names) {
@@ -125,8 +151,8 @@ function present(
         add({ name, shape: stored.shape, stored, packing });
       }
     }
-  } else if (file instanceof GgufFile) {
-    layout = 'GGUF';
+  } else {
+    if (file instanceof GgufFile) layout = 'GGUF';
     for (const name of names) add(plain(file, name, name));
   }
   return { layout, tensors: [...tensors.values()], copies };
@@ -174,8 +200,12 @@ async function checkCopies(
   }
 }
 
-function viewInPlace(file: TensorContainer, { name, shape, stored }: PresentedTensor): TensorView {
+function viewInPlace(file: TensorContainer, tensor: PresentedTensor): LinearWeight {
+  const { name, shape, stored, packing } = tensor;
   const { type, offsetBytes, lengthBytes } = stored;
+  if (packing?.blocks !== null && packing?.blocks !== undefined) {
+    return blockMatrix(file, name, shape, packing.blocks.format);
+  }
   return {
     name,
     type: PLAIN_TYPES[type] ?? 'float32',

@@ -4,6 +4,7 @@
  * rounds activations to 8 bits as well; we do not, which is nearer to the original model.
  */
 import { CheckpointError } from '../checkpoint-error.ts';
+import { BLOCK_SIZE } from './blocks.ts';
 import type { Packing, TensorContainer } from './stored-tensors.ts';
 import { rowPiece } from './stored-tensors.ts';
 
@@ -47,6 +48,21 @@ export function int8Packing(file: TensorContainer, name: string): Packing | null
         }
       }
       return weights;
+    },
+    blocks: {
+      format: { bits: 8, size: BLOCK_SIZE, hasZeroPoints: false },
+      decode: (pieces, count) => {
+        const [bytes, scaleBytes] = pieces as [Buffer, Buffer];
+        const rowBlocks = columns / BLOCK_SIZE;
+        const packed = new Uint8Array(count * columns);
+        for (let i = 0; i < packed.length; i += 1) packed[i] = (bytes[i] ?? 0) ^ 0x80;
+        const rowScales = new Float32Array(count * rowBlocks);
+        for (let row = 0; row < count; row += 1) {
+          const scale = scaleBytes.readFloatLE(4 * row) / 127;
+          rowScales.fill(scale, row * rowBlocks, (row + 1) * rowBlocks);
+        }
+        return { packed, scales: rowScales, zeroPoints: null };
+      },
     },
   };
 }

@@ -2,6 +2,7 @@
  * What layouts have in common: a file's tensors as they are stored, and how to present them under the
  * names of Kyutai's PyTorch layout.
  */
+import type { BlockFormat } from '../linear-weight.ts';
 import { DATA_TYPES, elementCount, type DataType } from '../../onnx/data-types.ts';
 
 /** A tensor in a file; `type` is the name that the file's format gives it. */
@@ -37,6 +38,18 @@ export type Packing = {
   readonly pieces: readonly { readonly offsetBytes: number; readonly rowBytes: number }[];
   /** Bytes of `rows` rows of every piece → that many rows of weights. */
   readonly decode: (pieces: readonly Buffer[], rows: number) => Float32Array;
+  /** The same rows as blocks, where the stored numbers are such or become such without rounding. */
+  readonly blocks: {
+    readonly format: BlockFormat;
+    readonly decode: (pieces: readonly Buffer[], rows: number) => BlockRows;
+  } | null;
+};
+
+/** Some rows of a matrix in blocks, as linear-weight.ts describes them. */
+export type BlockRows = {
+  readonly packed: Uint8Array;
+  readonly scales: Float32Array;
+  readonly zeroPoints: Uint8Array | null;
 };
 
 export type PresentedTensor = {
@@ -62,9 +75,15 @@ export function readFloats(bytes: Buffer, type: string): Float32Array {
   const { buffer } = Uint8Array.from(bytes); // aligned, whatever the piece's place
   if (type === 'F32') return new Float32Array(buffer);
   const halves = new Uint16Array(buffer);
-  if (type === 'F16') return Float32Array.from(halves, halfToNumber);
+  if (type === 'F16') {
+    const numbers = new Float32Array(halves.length);
+    for (let i = 0; i < halves.length; i += 1) numbers[i] = halfToNumber(halves[i] ?? 0);
+    return numbers;
+  }
   // A bfloat16 is the upper half of a float32.
-  return new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
+  const words = new Uint32Array(halves.length);
+  for (let i = 0; i < halves.length; i += 1) words[i] = (halves[i] ?? 0) << 16;
+  return new Float32Array(words.buffer);
 }
 
 /** An IEEE 754 half-precision number from its 16 bits. */
