@@ -5,6 +5,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { pino } from 'pino';
 import type { CommandContext } from './commands/command-context.ts';
+import { ARCHITECTURE_NAMES, type ArchitectureName } from '../models/generate/architectures.ts';
 import { device, loadConfig, quietenLibraries, readEnvironment, type Device } from './config.ts';
 
 const EXIT_FAILED = 1;
@@ -203,6 +204,28 @@ function createProgram(): Command {
     .action(async (model: string | undefined, flags: { json?: true }) => {
       const { inspectModel } = await import('./commands/models.ts');
       await inspectModel(createContext(overrides({ model })), { json: flags.json === true });
+    });
+  models
+    .command('generate')
+    .description(
+      'write random weights of a true architecture and size, to measure and to test with',
+    )
+    .addOption(
+      new Option('--like <architecture>', 'whose names, shapes and sizes')
+        .choices(ARCHITECTURE_NAMES)
+        .makeOptionMandatory(),
+    )
+    .option('--seed <number>', 'the same number gives the same weights', wholeNumber, 0)
+    .requiredOption('--out <folder>', 'folder to make')
+    .option('--json', 'for programs')
+    .action(async (flags: { like: ArchitectureName; seed: number; out: string; json?: true }) => {
+      const { generateModel } = await import('./commands/models-generate.ts');
+      await generateModel(createContext(), {
+        like: flags.like,
+        seed: flags.seed,
+        output: flags.out,
+        json: flags.json === true,
+      });
     });
 
   program

@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildModel } from './build.ts';
+import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import type { ModelManifest } from './manifest.ts';
 import { GraphSession, greedyFeed, type Feed } from './test-support/graph-session.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
-import { writeRandomCheckpoint } from './test-support/random-checkpoint.ts';
+import { UNUSUAL_ARCHITECTURE } from './test-support/unusual-architecture.ts';
 
 const FRAME_SAMPLES = 1920;
 const ROWS = 3;
@@ -19,11 +20,15 @@ const FRAMES = 14;
 
 const directory = mkdtempSync(join(tmpdir(), 'moshi-conversation-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
-const tokenizerPath = join(import.meta.dirname, 'demo/tokenizer.model');
 const unusual = join(directory, 'unusual');
 const unusualSeparate = join(directory, 'unusual-separate');
-writeRandomCheckpoint(unusual, { tokenizerPath, spelling: 'packed' });
-writeRandomCheckpoint(unusualSeparate, { tokenizerPath, spelling: 'separate' });
+for (const [folder, spelling] of [
+  [unusual, 'packed'],
+  [unusualSeparate, 'separate'],
+] as const) {
+  const architecture = UNUSUAL_ARCHITECTURE;
+  await generateCheckpoint({ architecture, seed: 21, directory: folder, spelling });
+}
 
 type Built = { directory: string; manifest: ModelManifest };
 type Outputs = Record<string, number[]>;

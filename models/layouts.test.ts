@@ -17,14 +17,15 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { buildModel, CheckpointError } from './build.ts';
+import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { LAYOUTS, writeLayout, type Layout } from './test-support/layout-checkpoints.ts';
-import { writeRandomCheckpoint } from './test-support/random-checkpoint.ts';
 import {
   largestDifference,
   normalizedError,
   readRecordedTensors,
 } from './test-support/recorded-tensors.ts';
+import { UNUSUAL_ARCHITECTURE } from './test-support/unusual-architecture.ts';
 import { writeGguf } from './test-support/write-gguf.ts';
 import { writeSafetensors, type WrittenTensor } from './test-support/write-safetensors.ts';
 
@@ -103,8 +104,7 @@ test.each(['mlx-bf16', 'candle-bf16'] as const)(
   '%s follows schedules, low ranks and biases of the configuration',
   async (layout) => {
     const from = join(directory, `random-${layout}`);
-    const tokenizerPath = join(TINY, 'tokenizer.model');
-    writeRandomCheckpoint(from, { tokenizerPath, spelling: 'packed' });
+    await generateCheckpoint({ architecture: UNUSUAL_ARCHITECTURE, seed: 21, directory: from });
     const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as object;
     // Neither layout has a place for the norms before the heads.
     writeFileSync(join(from, 'config.json'), JSON.stringify({ ...config, depformer_norm: null }));

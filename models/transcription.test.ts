@@ -7,10 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildModel, CheckpointError, readModelKind } from './build.ts';
+import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import type { ModelManifest } from './manifest.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
-import { writeRandomTranscriptionCheckpoint } from './test-support/random-checkpoint.ts';
+import { UNUSUAL_TRANSCRIPTION } from './test-support/unusual-architecture.ts';
 import {
   largestDifference,
   normalizedError,
@@ -24,7 +25,6 @@ const FRAMES = 12;
 
 const directory = mkdtempSync(join(tmpdir(), 'moshi-transcription-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
-const tokenizerPath = join(import.meta.dirname, 'demo/tokenizer.model');
 
 type Built = { directory: string; manifest: ModelManifest };
 type Outputs = Record<string, number[]>;
@@ -34,9 +34,11 @@ function build(checkpoint: string, batches = [1]): Promise<Built> {
   return buildModel({ checkpoint, outputDirectory, batches, kinds: ['frame'], probes: true });
 }
 
-function random(name: string, changes = {}): string {
+async function random(name: string, changes = {}): Promise<string> {
   const folder = join(directory, name);
-  writeRandomTranscriptionCheckpoint(folder, tokenizerPath, changes);
+  const { config, mimi } = UNUSUAL_TRANSCRIPTION;
+  const architecture = { config: { ...config, ...changes }, mimi };
+  await generateCheckpoint({ architecture, seed: 23, directory: folder });
   return folder;
 }
 
@@ -83,7 +85,7 @@ test.each(recordedCheckpoints())('%s gives what PyTorch recorded', async (checkp
 });
 
 describe('a random model that only listens', () => {
-  const checkpoint = random('listener');
+  let checkpoint: string;
   const speech = Array.from({ length: FRAMES }, (_, frame) =>
     randomFloats(uniform(frame + 1), FRAME_SAMPLES, 0.3),
   );
@@ -103,6 +105,7 @@ describe('a random model that only listens', () => {
     );
 
   beforeAll(async () => {
+    checkpoint = await random('listener');
     built = await build(checkpoint, [1, ROWS]);
     const session = await GraphSession.open(built, 'frame', 1);
     alone = [];
@@ -174,13 +177,13 @@ describe('a random model that only listens', () => {
   });
 
   test('without pause heads has no such output', async () => {
-    const { manifest } = await build(random('headless', { extra_heads_num_heads: 0 }));
+    const { manifest } = await build(await random('headless', { extra_heads_num_heads: 0 }));
     expect(manifest.pauses).toBeNull();
     expect(manifest.graphs[0]!.outputs.map(({ name }) => name)).not.toContain('pauses');
   });
 
   test('without the weights of a head that it promises is refused by name', async () => {
-    const folder = random('beheaded');
+    const folder = await random('beheaded');
     const path = join(folder, 'config.json');
     const config = JSON.parse(readFileSync(path, 'utf8')) as object;
     writeFileSync(path, JSON.stringify({ ...config, extra_heads_num_heads: 4 }));
