@@ -11,7 +11,7 @@ import {
   type ConditionChoice,
   type ConditionWishes,
 } from './condition-choice.ts';
-import { GraphSet, type GraphSetOptions } from './graph-set.ts';
+import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
 import { RandomGenerator } from './random.ts';
 
 /** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
@@ -43,6 +43,15 @@ export type RowOptions = ConditionWishes & {
 
 type Row = RowOptions & { random: RandomGenerator };
 
+/** A conversation kept aside, for one of the rows of the stepper that took it. */
+export type Snapshot = {
+  readonly bytes: number;
+  readonly state: SavedRow;
+  readonly offset: bigint;
+  readonly noise: { readonly seed: number; readonly random: RandomGenerator } | null;
+  dispose: () => void;
+};
+
 /** Nothing is forced. */
 const FREE = -1n;
 
@@ -50,6 +59,8 @@ const FREE = -1n;
 const MEASURED_STEPS = 3;
 /** Who is this slow is so every time. */
 const PATIENCE_MS = 1_000;
+/** Steps after which every context is full. */
+const LONG_CONVERSATION = 1_000_000n;
 
 /** Inputs that are written for one step, by whichever thread asks for it; all others stay with a row. */
 const INPUTS_OF_ONE_STEP = new Set(['pcm', 'exec_mask']);
@@ -151,28 +162,60 @@ export class FrameStepper {
   }
 
   /**
-   * Times steps in which no row takes part: what they compute is thrown away, but they compute it.
+   * Copies a conversation aside between two steps: its state on the device, how far it has come, and
+   * its noise. Whoever takes it disposes of it.
+   */
+  save(slot: number): Snapshot {
+    const state = this.graphs.saveRow(slot);
+    const row = this.#rows[slot];
+    return {
+      bytes: this.graphs.rowBytes,
+      state,
+      offset: this.#offset[slot] ?? 0n,
+      noise: row === null || row === undefined ? null : { ...row, random: row.random.clone() },
+      dispose: () => this.graphs.recycle(state),
+    };
+  }
+
+  /**
+   * Puts an attached row where another was when the snapshot was taken. With the same seed it goes on
+   * with the noise that the other had; with another it begins its own.
+   */
+  restore(slot: number, { state, offset, noise }: Snapshot): void {
+    this.graphs.restoreRow(state, slot);
+    this.#offset[slot] = offset;
+    const row = this.#rows[slot];
+    if (row !== null && row !== undefined) {
+      row.random = noise?.seed === row.seed ? noise.random.clone() : new RandomGenerator(row.seed);
+    }
+  }
+
+  /**
+   * Times steps in which no row takes part: what they compute is thrown away, but they compute it, and
+   * for conversations so long that all their memory is full. For a stepper without conversations.
    *
    * @param now - Monotonic, ms.
    * @returns Median per batch size, ms; ascending.
    */
   measureIdleSteps(now: () => number): Map<number, number> {
     this.tensors.execMask.fill(0);
+    this.#offset.fill(LONG_CONVERSATION);
     const timed = (batch: number): number => {
       const startMs = now();
       this.graphs.run(batch);
       return now() - startMs;
     };
-    return new Map(
-      this.batches.map((batch) => {
-        const firstMs = timed(batch);
-        if (firstMs > PATIENCE_MS) {
-          return [batch, firstMs];
-        }
-        const times = Array.from({ length: MEASURED_STEPS }, () => timed(batch));
-        return [batch, times.sort((a, b) => a - b)[Math.floor(MEASURED_STEPS / 2)] ?? firstMs];
-      }),
-    );
+    const measured = new Map<number, number>();
+    for (const batch of this.batches) {
+      const firstMs = timed(batch);
+      const times =
+        firstMs > PATIENCE_MS
+          ? [firstMs]
+          : Array.from({ length: MEASURED_STEPS }, () => timed(batch)).sort((a, b) => a - b);
+      measured.set(batch, times[Math.floor(times.length / 2)] ?? firstMs);
+    }
+    this.#offset.fill(0n);
+    return measured;
   }
 
   /**

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { GraphDescription, TensorDescription } from '../../../models/manifest.ts';
 import { graphsFor, ModelDirectoryError, type ModelDirectory } from './model-directory.ts';
 import type { GraphSession, OnnxRuntime, StateTensor } from './onnxruntime/onnx-runtime.ts';
-import { HostTensor } from './onnxruntime/tensor.ts';
+import { HostTensor, rowBytes, type RowLayout } from './onnxruntime/tensor.ts';
 
 export type GraphSetOptions = {
   runtime: OnnxRuntime;
@@ -20,6 +20,9 @@ export type GraphSetOptions = {
   threads: number;
 };
 
+/** The state of one row, kept aside: every state's [1, ...rowShape]. */
+export type SavedRow = readonly StateTensor[];
+
 export class GraphSet {
   /** Batch sizes, ascending. */
   readonly batches: number[];
@@ -27,6 +30,9 @@ export class GraphSet {
   readonly outputs: ReadonlyMap<string, HostTensor>;
   readonly #sessions: ReadonlyMap<number, GraphSession>;
   readonly #states: StateTensor[];
+  readonly #createState: (layout: RowLayout, rows: number) => StateTensor;
+  /** Memory of saved rows that nobody needs any more. */
+  readonly #spareRows: SavedRow[] = [];
 
   /**
    * Loads the graphs; takes from milliseconds to minutes.
@@ -57,9 +63,8 @@ export class GraphSet {
     this.#sessions = sessions;
     const [anySession] = sessions.values();
     assert(anySession !== undefined, 'at least one graph is loaded');
-    this.#states = largest.states.map((state) =>
-      runtime.createState(state, largest.batch, anySession),
-    );
+    this.#createState = (layout, rows) => runtime.createState(layout, rows, anySession);
+    this.#states = largest.states.map((state) => this.#createState(state, largest.batch));
     for (const [batch, session] of sessions) {
       for (const [name, tensor] of this.inputs) {
         session.bindInput(name, tensor, batch);
@@ -98,6 +103,32 @@ export class GraphSet {
     for (const state of this.#states) {
       state.zeroRow(row);
     }
+  }
+
+  /** Memory of one row's state. */
+  get rowBytes(): number {
+    return this.#states.reduce((total, { layout }) => total + rowBytes(layout), 0);
+  }
+
+  /** Copies a row's state aside, on the device; give it back with `recycle`. */
+  saveRow(row: number): SavedRow {
+    const saved =
+      this.#spareRows.pop() ?? this.#states.map(({ layout }) => this.#createState(layout, 1));
+    for (const [index, state] of this.#states.entries()) {
+      state.copyRow(row, saved[index] as StateTensor, 0);
+    }
+    return saved;
+  }
+
+  restoreRow(saved: SavedRow, row: number): void {
+    for (const [index, state] of this.#states.entries()) {
+      (saved[index] as StateTensor).copyRow(0, state, row);
+    }
+  }
+
+  /** Keeps the memory of a saved row for the next one. */
+  recycle(saved: SavedRow): void {
+    this.#spareRows.push(saved);
   }
 
   /** Copies a row's state over that of another row, on the device. */

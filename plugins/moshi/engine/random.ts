@@ -24,6 +24,16 @@ export class RandomGenerator {
     }
   }
 
+  /** A generator that goes on with the same numbers. */
+  clone(): RandomGenerator {
+    const copy = new RandomGenerator(0);
+    copy.#a = this.#a;
+    copy.#b = this.#b;
+    copy.#c = this.#c;
+    copy.#counter = this.#counter;
+    return copy;
+  }
+
   /** Uniform in 0 … 2³² - 1. */
   uint32(): number {
     const result = (this.#a + this.#b + this.#counter) | 0;

@@ -107,6 +107,28 @@ describe.each(CHECKPOINTS)('%s', (checkpoint) => {
       expect(moved).toEqual(stayed);
     }));
 
+  test('a conversation restored in any row goes on to the same bit, as often as one likes', () =>
+    withRunner((runner) => {
+      const frames = input.slice(0, 24);
+      const talk = (row: number, pcm: Float32Array): FrameResult =>
+        // Halves of characters are the decoder's, not the model's.
+        ({ ...runner.step([{ row, pcm }], 4)[0]!, text: '' });
+      runner.start(1, { sampling: NOISY, seed: 11 });
+      for (const pcm of frames.slice(0, 10)) talk(1, pcm);
+      const snapshot = runner.save(1);
+      const went = frames.slice(10).map((pcm) => talk(1, pcm));
+      for (const row of [3, 1, 0]) {
+        runner.start(row, { sampling: NOISY, seed: 11 });
+        talk(row, frames[20]!);
+        runner.restore(row, snapshot);
+        expect(
+          frames.slice(10).map((pcm) => talk(row, pcm)),
+          `row ${row}`,
+        ).toEqual(went);
+      }
+      snapshot.dispose();
+    }));
+
   test('of three conversations two say the same greedy words after the third has left', () =>
     withRunner((runner) => {
       const frames = input.slice(0, 24);

@@ -6,7 +6,7 @@ import { strict as assert } from 'node:assert';
 
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
 import type { ConditionWishes } from './condition-choice.ts';
-import { FrameStepper } from './frame-stepper.ts';
+import { FrameStepper, type Snapshot } from './frame-stepper.ts';
 import { GraphSet } from './graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
@@ -151,6 +151,16 @@ export class Runner {
     assert(decoder !== undefined && to < this.#decoders.length, `there is no row ${from} or ${to}`);
     this.#decoders[from] = this.#decoders[to] as StreamingTextDecoder;
     this.#decoders[to] = decoder;
+  }
+
+  /** Copies a conversation aside between two steps. */
+  save(row: number): Snapshot {
+    return this.#stepper.save(row);
+  }
+
+  /** Puts a row that was started where another was; its text begins anew. */
+  restore(row: number, snapshot: Snapshot): void {
+    this.#stepper.restore(row, snapshot);
   }
 
   dispose(): void {

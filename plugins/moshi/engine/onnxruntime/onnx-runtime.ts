@@ -136,12 +136,6 @@ export class OnnxRuntime {
     return state;
   }
 
-  /** Frees one state before the runtime is disposed of; no session may be bound to it. */
-  releaseState(state: StateTensor): void {
-    this.#states.splice(this.#states.indexOf(state), 1);
-    state.dispose();
-  }
-
   /** Frees everything that came from this runtime; nothing of it may be used afterwards. */
   dispose(): void {
     for (const session of this.#sessions) {
