@@ -17,7 +17,7 @@ import {
 import type { StreamRows } from '../layers/stream-rows.ts';
 import { streamingTransformer } from '../layers/transformer.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
-import { concatenate, reshape, transpose } from '../onnx/tensor-operations.ts';
+import { concatenate, reshape } from '../onnx/tensor-operations.ts';
 import { seanetDecoder, seanetEncoder } from './seanet.ts';
 
 /** pcm [B, 1, samples of a frame] → codes [B, count] int64. */
@@ -31,9 +31,10 @@ export function mimiEncoder(
   const { mimi: config, mimiWeights: file } = checkpoint;
   return graph.scope('mimi', () => {
     const context = { graph, config: config.seanet, file, rows };
-    const latents = seanetEncoder(context, pcm, config.frameSamples); // [B, L, T]
+    const signal = reshape(graph, pcm, [graph.batch, config.frameSamples, 1]);
+    const latents = seanetEncoder(context, signal, config.frameSamples); // [B, T, L]
     const attended = latentTransformer(graph, checkpoint, 'encoder', rows, latents);
-    const latent = downsample(graph, checkpoint, rows, attended); // [B, L, 1]
+    const latent = downsample(graph, checkpoint, rows, attended); // [B, 1, L]
     const column = reshape(graph, latent, [graph.batch, config.seanet.dimension]);
     const codes = graph.scope('quantizer', () =>
       quantize(graph, findQuantizer(file, config.quantizer), column, count),
@@ -55,15 +56,16 @@ export function mimiDecoder(
     const column = graph.scope('dequantizer', () =>
       dequantize(graph, findQuantizer(file, config.quantizer), codes, count),
     );
-    const latent = reshape(graph, column, [graph.batch, config.seanet.dimension, 1]);
-    const latents = upsample(graph, checkpoint, rows, latent); // [B, L, T]
+    const latent = reshape(graph, column, [graph.batch, 1, config.seanet.dimension]);
+    const latents = upsample(graph, checkpoint, rows, latent); // [B, T, L]
     const attended = latentTransformer(graph, checkpoint, 'decoder', rows, latents);
     const context = { graph, config: config.seanet, file, rows };
-    return seanetDecoder(context, attended, config.latentsPerFrame);
+    const signal = seanetDecoder(context, attended, config.latentsPerFrame);
+    return reshape(graph, signal, [graph.batch, 1, config.frameSamples]);
   });
 }
 
-/** ProjectedTransformer: [B, L, T] → [B, L, T] through a transformer of perhaps another width. */
+/** ProjectedTransformer: [B, T, L] → [B, T, L] through a transformer of perhaps another width. */
 function latentTransformer(
   graph: GraphBuilder,
   { mimi: config, mimiWeights: file }: Checkpoint,
@@ -79,10 +81,7 @@ function latentTransformer(
   const project = (x: Value, name: string, shape: [number, number]): Value =>
     width === latentWidth ? x : linear(graph, x, file.tensor(`${prefix}.${name}.weight`, shape));
   return graph.scope(prefix, () => {
-    const flat = reshape(graph, transpose(graph, latents, [0, 2, 1]), [
-      batch * length,
-      latentWidth,
-    ]);
+    const flat = reshape(graph, latents, [batch * length, latentWidth]);
     const layers = findTransformerWeights(file, `${prefix}.transformer`, config.transformer, null);
     const attended = streamingTransformer(
       graph,
@@ -93,11 +92,11 @@ function latentTransformer(
       length,
     );
     const output = project(attended, 'output_projs.0', [latentWidth, width]);
-    return transpose(graph, reshape(graph, output, [batch, length, latentWidth]), [0, 2, 1]);
+    return reshape(graph, output, [batch, length, latentWidth]);
   });
 }
 
-/** [B, L, T] → [B, L, 1], by a convolution that repeats the stream's first column before it. */
+/** [B, T, L] → [B, 1, L], by a convolution that repeats the stream's first column before it. */
 function downsample(
   graph: GraphBuilder,
   { mimi: config, mimiWeights: file }: Checkpoint,
@@ -123,7 +122,7 @@ function downsample(
   );
 }
 
-/** [B, L, 1] → [B, L, T]; the published codecs do it channel by channel. */
+/** [B, 1, L] → [B, T, L]; the published codecs do it channel by channel. */
 function upsample(
   graph: GraphBuilder,
   { mimi: config, mimiWeights: file }: Checkpoint,

@@ -15,7 +15,7 @@ import type { StreamRows } from '../layers/stream-rows.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { add } from '../onnx/tensor-operations.ts';
 
-/** A signal on its way: its value [B, channels, columns]. */
+/** A signal on its way: its value [B, columns, channels]. */
 type Signal = { readonly value: Value; readonly channels: number; readonly columns: number };
 
 export type SeanetContext = {
@@ -25,7 +25,7 @@ export type SeanetContext = {
   readonly rows: StreamRows;
 };
 
-/** pcm [B, 1, samples] → latents [B, dimension, samples / product of the ratios]. */
+/** pcm [B, samples, 1] → latents [B, samples / product of the ratios, dimension]. */
 export function seanetEncoder(context: SeanetContext, pcm: Value, samples: number): Value {
   const { config } = context;
   const name = moduleNames('encoder');
@@ -44,7 +44,7 @@ export function seanetEncoder(context: SeanetContext, pcm: Value, samples: numbe
   return convolve(context, name(), signal, config.dimension, config.last_kernel_size).value;
 }
 
-/** latents [B, dimension, columns] → pcm [B, 1, columns · product of the ratios]. */
+/** latents [B, columns, dimension] → pcm [B, columns · product of the ratios, 1]. */
 export function seanetDecoder(context: SeanetContext, latents: Value, columns: number): Value {
   const { config } = context;
   const name = moduleNames('decoder');

@@ -48,13 +48,13 @@ async function stream(
 ): Promise<number[][]> {
   const outputs: number[][] = Array.from({ length: OUTPUTS }, () => []);
   for (let frame = 0; frame < frames; frame += 1) {
-    const chunk = x.flatMap((channel) => [
-      ...channel.subarray(frame * columns, (frame + 1) * columns),
-    ]);
+    const chunk = Array.from({ length: columns }, (_, column) =>
+      x.map((channel) => channel[frame * columns + column]!),
+    ).flat();
     const { y } = await session.step({ x: chunk, position: [frame], advances: [true] });
-    const length = y!.length / OUTPUTS;
+    const all = Array.from(y!, Number);
     outputs.forEach((channel, index) => {
-      channel.push(...Array.from(y!, Number).slice(index * length, (index + 1) * length));
+      channel.push(...all.filter((_, at) => at % OUTPUTS === index));
     });
   }
   return outputs;
@@ -73,7 +73,7 @@ describe('a convolution', () => {
     const name = `conv-${kernel}-${stride}-${dilation}-${padding}`;
     const { file, weight, bias } = await weights(name, [OUTPUTS, INPUTS, kernel]);
     const graph = new GraphBuilder('convolution', 1);
-    const x = graph.input('x', 'float32', [INPUTS, columns]);
+    const x = graph.input('x', 'float32', [columns, INPUTS]);
     const rows = streamRows(
       graph,
       graph.input('position', 'int64', []),
@@ -87,7 +87,7 @@ describe('a convolution', () => {
       padding,
     };
     const y = streamingConvolution(graph, rows, layer, x, columns);
-    graph.output('y', y, 'float32', [OUTPUTS, columns / stride]);
+    graph.output('y', y, 'float32', [columns / stride, OUTPUTS]);
     const session = await GraphSession.compose(graph, directory);
 
     const random = uniform(5);
@@ -123,7 +123,7 @@ describe('a transposed convolution', () => {
     const kernel = 2 * stride;
     const { file, weight, bias } = await weights(`up-${stride}`, [INPUTS, OUTPUTS, kernel]);
     const graph = new GraphBuilder('transposed', 1);
-    const x = graph.input('x', 'float32', [INPUTS, columns]);
+    const x = graph.input('x', 'float32', [columns, INPUTS]);
     const rows = streamRows(
       graph,
       graph.input('position', 'int64', []),
@@ -131,7 +131,7 @@ describe('a transposed convolution', () => {
     );
     const layer = { weight: file.find('weight'), bias: file.find('bias'), stride, groups: 1 };
     const y = streamingTransposedConvolution(graph, rows, layer, x, columns);
-    graph.output('y', y, 'float32', [OUTPUTS, columns * stride]);
+    graph.output('y', y, 'float32', [columns * stride, OUTPUTS]);
     const session = await GraphSession.compose(graph, directory);
 
     const random = uniform(6);
