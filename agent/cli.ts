@@ -63,6 +63,13 @@ interface InferFlags {
   device?: Device;
 }
 
+interface TranscribeFlags {
+  model?: string;
+  in: string;
+  json?: string;
+  device?: Device;
+}
+
 interface CodecFlags {
   model?: string;
   in: string;
@@ -157,6 +164,17 @@ function createProgram(): Command {
         conditions: flags.condition,
         tailSeconds: flags.tail,
       });
+    });
+  program
+    .command('transcribe')
+    .description('the words of a file, with a speech-to-text model')
+    .addOption(modelOption())
+    .requiredOption('--in <wav>', 'what is said: any WAV, channels are mixed')
+    .option('--json <json>', 'write text ids, pause probabilities, and words with their times')
+    .addOption(deviceOption())
+    .action(async (flags: TranscribeFlags) => {
+      const { runTranscribe } = await import('./commands/transcribe.ts');
+      await runTranscribe(createContext(overrides(flags)), { input: flags.in, json: flags.json });
     });
   program
     .command('codec')

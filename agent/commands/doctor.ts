@@ -7,6 +7,7 @@ import { tcpPortProblem } from '../livekit-server/free-port.ts';
 import { provisionEffects } from '../livekit-server/provision.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { measureModel } from './measure-model.ts';
+import { requireVoice } from './model-abilities.ts';
 
 export interface Finding {
   name: string;
@@ -90,6 +91,7 @@ async function checkRtcLibrary(): Promise<Omit<Finding, 'name'>> {
 }
 
 async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'>> {
+  await requireVoice(context);
   const { name, isDemo, p50, p99 } = await measureModel(context);
   const found =
     `${name}${isDemo ? ' (the demo model)' : ''}, ${p50.toFixed(1)} ms per frame, ` +

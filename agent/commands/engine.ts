@@ -2,12 +2,14 @@
 import { startEngineServer } from '../../plugins/moshi/engine/engine-server.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
+import { requireVoice } from './model-abilities.ts';
 import { buildForEngine } from './model-for-command.ts';
 import { listenForSignals, whenAborted } from './until-signal.ts';
 
 export async function runEngine(context: CommandContext): Promise<void> {
   const { config, logger } = context;
   const { stop } = listenForSignals();
+  await requireVoice(context);
   const model = await buildForEngine(context);
   const engine = await startEngineServer({
     modelDirectory: model.directory,

@@ -1,5 +1,4 @@
 /** The command line on files: exactly what the reference recorded, and what it says of bad input. */
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
@@ -12,6 +11,7 @@ import {
   type RecordedTensor,
 } from '../../models/test-support/recorded-tensors.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
+import { runCommandLine, type Outcome } from '../testing/command-line.ts';
 import type { CodecCodes } from './codec.ts';
 import type { InferTokens } from './infer.ts';
 import { readWav, writeWav } from './wav.ts';
@@ -28,30 +28,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-interface Outcome {
-  exitCode: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-/** Runs the command line as a person does, with a cache of its own. */
 function moshi(...args: string[]): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ['--import', 'tsx', path.join(REPOSITORY_DIRECTORY, 'agent/cli.ts'), ...args],
-      {
-        cwd: REPOSITORY_DIRECTORY,
-        env: { PATH: process.env['PATH'], MOSHI_CACHE_DIRECTORY: path.join(folder, 'cache') },
-        stdio: ['ignore', 'pipe', 'pipe'],
-      },
-    );
-    const outcome: Outcome = { exitCode: null, stdout: '', stderr: '' };
-    child.stdout.on('data', (chunk: Buffer) => (outcome.stdout += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (outcome.stderr += chunk.toString()));
-    child.once('error', reject);
-    child.once('close', (exitCode) => resolve({ ...outcome, exitCode }));
-  });
+  return runCommandLine(args, { MOSHI_CACHE_DIRECTORY: path.join(folder, 'cache') });
 }
 
 function file(name: string): string {

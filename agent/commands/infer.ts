@@ -7,6 +7,7 @@ import { StreamingTextDecoder } from '../../plugins/moshi/engine/text-decoder.ts
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { inferSteps } from './infer-steps.ts';
+import { requireVoice } from './model-abilities.ts';
 import { buildGraphs } from './model-for-command.ts';
 import { Progress } from './progress.ts';
 import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
@@ -55,6 +56,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   if (options.tokens !== undefined) {
     await checkWritable(options.tokens);
   }
+  await requireVoice(context);
   const { directory } = await buildGraphs(context, ['frame'], [1]);
   const model = await openModelDirectory(directory);
   const { manifest } = model;

@@ -27,6 +27,7 @@ class ManualDevice implements SteppingDevice {
     forcedText: new BigInt64Array(SLOTS),
     forcedCodes: new BigInt64Array(SLOTS),
     pcmOut: new Float32Array(SLOTS * FRAME_SAMPLES),
+    pauses: null,
     textToken: new BigInt64Array(SLOTS),
     frameTokens: new BigInt64Array(SLOTS),
     embedding: null,

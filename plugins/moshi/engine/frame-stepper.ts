@@ -20,12 +20,15 @@ export type FrameTensors = {
   execMask: Uint8Array;
   forcedText: BigInt64Array;
   forcedCodes: BigInt64Array;
+  /** Empty for models that only listen. */
   pcmOut: Float32Array;
   textToken: BigInt64Array;
   frameTokens: BigInt64Array;
   /** Sums of embeddings that rows read in place of their tokens; null for models without. */
   embedding: Float32Array | null;
   hasEmbedding: Uint8Array | null;
+  /** Null for models without heads that judge pauses. */
+  pauses: Float32Array | null;
 };
 
 /** The same memory as it travels between threads. */
@@ -52,6 +55,9 @@ export type Snapshot = {
   dispose: () => void;
 };
 
+/** How codes are drawn; a model that only listens draws none. */
+type AudioDraw = { temperature: Float32Array; topK: BigInt64Array; noise: Float32Array };
+
 /** Nothing is forced. */
 const FREE = -1n;
 
@@ -73,7 +79,7 @@ export class FrameStepper {
   readonly #rows: (Row | null)[];
   readonly #offset: BigInt64Array;
   readonly #textNoise: Float32Array;
-  readonly #audioNoise: Float32Array;
+  readonly #audio: AudioDraw | null;
 
   /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
   constructor(options: Omit<GraphSetOptions, 'kind'>) {
@@ -84,17 +90,25 @@ export class FrameStepper {
     this.#rows = Array.from({ length: this.batches.at(-1) ?? 0 }, () => null);
     this.#offset = this.graphs.input('offset').int64();
     this.#textNoise = this.graphs.input('text_noise').float32();
-    this.#audioNoise = this.graphs.input('audio_noise').float32();
+    this.#audio = this.#speaks
+      ? {
+          temperature: this.graphs.input('audio_temperature').float32(),
+          topK: this.graphs.input('audio_top_k').int64().fill(1n),
+          noise: this.graphs.input('audio_noise').float32().fill(1),
+        }
+      : null;
     this.tensors.forcedText.fill(FREE);
     this.tensors.forcedCodes.fill(FREE);
     // Rows that never draw still divide by their noise.
     this.#textNoise.fill(1);
-    this.#audioNoise.fill(1);
     this.graphs.input('text_top_k').int64().fill(1n);
-    this.graphs.input('audio_top_k').int64().fill(1n);
     for (const slot of this.#rows.keys()) {
       this.#setConditions(slot, chooseConditions(this.#manifest));
     }
+  }
+
+  get #speaks(): boolean {
+    return this.#manifest.generatedCodebooks > 0;
   }
 
   buffers(): FrameBuffers {
@@ -103,11 +117,12 @@ export class FrameStepper {
       execMask: this.graphs.input('exec_mask').buffer,
       forcedText: this.graphs.input('forced_text').buffer,
       forcedCodes: this.graphs.input('forced_codes').buffer,
-      pcmOut: this.graphs.output('pcm_out').buffer,
+      pcmOut: this.#speaks ? this.graphs.output('pcm_out').buffer : new SharedArrayBuffer(0),
       textToken: this.graphs.output('text_token').buffer,
       frameTokens: this.graphs.output('frame_tokens').buffer,
       embedding: this.graphs.inputs.get('embedding')?.buffer ?? null,
       hasEmbedding: this.graphs.inputs.get('has_embedding')?.buffer ?? null,
+      pauses: this.graphs.outputs.get('pauses')?.buffer ?? null,
     };
   }
 
@@ -126,9 +141,11 @@ export class FrameStepper {
     };
     this.#rows[slot] = { sampling: clamped, seed, random: new RandomGenerator(seed) };
     this.graphs.input('text_temperature').float32()[slot] = clamped.textTemperature;
-    this.graphs.input('audio_temperature').float32()[slot] = clamped.audioTemperature;
     this.graphs.input('text_top_k').int64()[slot] = BigInt(clamped.textTopK);
-    this.graphs.input('audio_top_k').int64()[slot] = BigInt(clamped.audioTopK);
+    if (this.#audio !== null) {
+      this.#audio.temperature[slot] = clamped.audioTemperature;
+      this.#audio.topK[slot] = BigInt(clamped.audioTopK);
+    }
     this.#forget(slot);
   }
 
@@ -221,7 +238,7 @@ export class FrameStepper {
   /**
    * Runs one step of the rows that `execMask` names, of the first `batch`.
    *
-   * @returns The rows whose output is no speech (not finite, or a token that does not exist); they
+   * @returns The rows whose output means nothing (not finite, or a token that does not exist); they
    * have been reset.
    * @throws OnnxRuntimeError if the graph fails; the rows of this step are then undefined until they
    * are reset.
@@ -238,7 +255,7 @@ export class FrameStepper {
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
         this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
-        if (!this.#isSpeech(slot)) {
+        if (!this.#isMeaningful(slot)) {
           failed.push(slot);
           this.reset(slot);
         }
@@ -275,24 +292,24 @@ export class FrameStepper {
         this.#textNoise[start + index] = random.exponential();
       }
     }
-    if (sampling.audioTemperature > 0) {
+    if (this.#audio !== null && sampling.audioTemperature > 0) {
       for (let codebook = 0; codebook < generatedCodebooks; codebook += 1) {
         const start = (slot * generatedCodebooks + codebook) * noise.audioWidth;
         for (let index = 0; index < sampling.audioTopK; index += 1) {
-          this.#audioNoise[start + index] = random.exponential();
+          this.#audio.noise[start + index] = random.exponential();
         }
       }
     }
   }
 
-  #isSpeech(slot: number): boolean {
-    const { pcmOut, textToken, frameTokens } = this.tensors;
-    const { frameSamples, generatedCodebooks, textCard, audioCard } = this.#manifest;
-    let sum = 0;
-    for (let index = slot * frameSamples; index < (slot + 1) * frameSamples; index += 1) {
-      sum += pcmOut[index] ?? Number.NaN;
+  #isMeaningful(slot: number): boolean {
+    const { pcmOut, textToken, frameTokens, pauses } = this.tensors;
+    const { generatedCodebooks, textCard, audioCard } = this.#manifest;
+    const rows = this.#rows.length;
+    if (!isFiniteRow(pcmOut, slot, rows)) {
+      return false;
     }
-    if (!Number.isFinite(sum)) {
+    if (pauses !== null && !isFiniteRow(pauses, slot, rows)) {
       return false;
     }
     const text = textToken[slot] ?? FREE;
@@ -332,6 +349,16 @@ export function writeEmbedding(
   }
 }
 
+/** Whether all numbers of a row of a tensor are finite. */
+function isFiniteRow(tensor: Float32Array, row: number, rows: number): boolean {
+  const length = tensor.length / rows;
+  let sum = 0;
+  for (let index = row * length; index < (row + 1) * length; index += 1) {
+    sum += tensor[index] ?? Number.NaN;
+  }
+  return Number.isFinite(sum);
+}
+
 /** Views of shared memory, in whichever thread. */
 export function frameTensors(buffers: FrameBuffers): FrameTensors {
   return {
@@ -344,5 +371,6 @@ export function frameTensors(buffers: FrameBuffers): FrameTensors {
     frameTokens: new BigInt64Array(buffers.frameTokens),
     embedding: buffers.embedding === null ? null : new Float32Array(buffers.embedding),
     hasEmbedding: buffers.hasEmbedding === null ? null : new Uint8Array(buffers.hasEmbedding),
+    pauses: buffers.pauses === null ? null : new Float32Array(buffers.pauses),
   };
 }

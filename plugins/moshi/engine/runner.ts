@@ -38,13 +38,15 @@ export type RowInput = {
 
 /** What one row's step gave; everything is a copy. */
 export type FrameResult = {
-  /** [1920] at 24 kHz; zeros in the first `maxDelay` steps. */
+  /** [1920] at 24 kHz; zeros in the first `maxDelay` steps; empty from a model that only listens. */
   pcm: Float32Array;
   textToken: number;
   /** Text completed by `textToken`. */
   text: string;
   /** [1+D], all -2 in the first `maxDelay` steps. */
   frameTokens: number[];
+  /** [heads] probabilities that the speaker has paused; null from models without such heads. */
+  pauses: number[] | null;
   /** Row of each probe, in models built with probes. */
   probes: ReadonlyMap<string, Float32Array | number[]>;
 };
@@ -57,7 +59,7 @@ export type ConversationOptions = ConditionWishes & {
   prompt?: SystemPrompt;
 };
 
-const OUTPUTS = new Set(['pcm_out', 'text_token', 'frame_tokens']);
+const OUTPUTS = new Set(['pcm_out', 'text_token', 'frame_tokens', 'pauses']);
 
 export class Runner {
   readonly manifest: ModelManifest;
@@ -114,7 +116,7 @@ export class Runner {
    *
    * @param batch - Batch size of the graph to run; the smallest that covers the rows if missing.
    * @returns Results in the order of `inputs`.
-   * @throws OnnxRuntimeError if the graph fails, Error if a row's output is no speech.
+   * @throws OnnxRuntimeError if the graph fails, Error if a row's output means nothing.
    */
   step(inputs: readonly RowInput[], batch?: number): FrameResult[] {
     const { tensors, batches } = this.#stepper;
@@ -167,6 +169,17 @@ export class Runner {
     this.#runtime.dispose();
   }
 
+  #pauses(row: number): number[] | null {
+    const { pauses } = this.#stepper.tensors;
+    const description = this.manifest.pauses;
+    if (pauses === null || description === null) {
+      return null;
+    }
+    const { heads, classes } = description;
+    const first = row * heads * classes;
+    return Array.from({ length: heads }, (_, head) => pauses[first + head * classes] ?? Number.NaN);
+  }
+
   #result(row: number): FrameResult {
     const { tensors, graphs } = this.#stepper;
     const { frameSamples, generatedCodebooks } = this.manifest;
@@ -191,6 +204,7 @@ export class Runner {
         tensors.frameTokens.subarray(row * columns, (row + 1) * columns),
         Number,
       ),
+      pauses: this.#pauses(row),
       probes: new Map(probes),
     };
   }

@@ -69,6 +69,11 @@ export class StreamingTextDecoder {
     return this.#utf8.decode() + entry.text;
   }
 
+  /** What is left of bytes that no character was made of, as U+FFFD: nothing will complete them. */
+  flush(): string {
+    return this.#utf8.decode();
+  }
+
   /** Forgets bytes that no character was made of. */
   reset(): void {
     this.#utf8 = new TextDecoder();

@@ -1,0 +1,27 @@
+/** Which commands a model is good for, found out before anything is built. */
+import { readModelKind } from '../../models/build.ts';
+import { CommandError, type CommandContext } from './command-context.ts';
+
+/** @throws {CommandError} when the configured model only listens. */
+export async function requireVoice({ config }: CommandContext): Promise<void> {
+  const { name } = config.model;
+  if ((await readModelKind(name)) === 'stt') {
+    throw new CommandError(
+      `the model ${name} only listens: it transcribes ("npm run moshi -- transcribe") and cannot ` +
+        'converse. Choose a model that speaks, for example "demo"',
+    );
+  }
+}
+
+/** @throws {CommandError} when the configured model does not transcribe. */
+export async function requireTranscription({ config }: CommandContext): Promise<void> {
+  const { name } = config.model;
+  const kind = await readModelKind(name);
+  if (kind !== 'stt') {
+    throw new CommandError(
+      `the model ${name} is of the kind "${kind}" and does not transcribe. Choose a speech-to-text ` +
+        'model ("model_type": "stt" in its config.json), for example kyutai/stt-1b-en_fr or ' +
+        'kyutai/stt-2.6b-en',
+    );
+  }
+}

@@ -1,0 +1,146 @@
+/** `transcribe`: the words of a file, with their times. */
+import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
+import { openRunner } from '../../plugins/moshi/engine/runner.ts';
+import { TimedWords, type WordEvent } from '../../plugins/moshi/engine/timed-words.ts';
+import { CommandError, type CommandContext } from './command-context.ts';
+import { defaultThreads } from './default-threads.ts';
+import { requireTranscription } from './model-abilities.ts';
+import { buildGraphs } from './model-for-command.ts';
+import { Progress } from './progress.ts';
+import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
+
+export interface TranscribeOptions {
+  /** WAV of what is said. */
+  input: string;
+  /** JSON file to write the transcript to. */
+  json: string | undefined;
+}
+
+export interface TimedWord {
+  text: string;
+  startMs: number;
+  endMs: number;
+}
+
+export interface Transcript {
+  /** Text ids, one per step: the first step hears nothing, the others a frame of 80 ms each. */
+  tokens: number[];
+  /** [steps][heads] probabilities that the speaker has paused; empty from models without such heads. */
+  vad: number[][];
+  words: TimedWord[];
+}
+
+export async function runTranscribe(
+  context: CommandContext,
+  options: TranscribeOptions,
+): Promise<void> {
+  const { config } = context;
+  const speech = await readSpeech(options.input);
+  if (cutFrames(speech, 'drop').length === 0) {
+    throw new CommandError(`${options.input} is shorter than one frame of the model, 80 ms`);
+  }
+  if (options.json !== undefined) {
+    await checkWritable(options.json);
+  }
+  await requireTranscription(context);
+  const { directory } = await buildGraphs(context, ['frame'], [1]);
+  const model = await openModelDirectory(directory);
+  const { manifest } = model;
+  const { transcription } = manifest;
+  if (transcription === null) {
+    throw new CommandError(`the graphs in ${directory} are not of a model that transcribes`);
+  }
+  const words = new TimedWords({
+    vocabulary: await readVocabulary(model),
+    paddingToken: manifest.paddingToken,
+    endOfPaddingToken: manifest.endOfPaddingToken,
+    delayFrames: transcription.delayFrames,
+    leadingSilenceMs: (1_000 * transcription.leadingSilenceSamples) / manifest.sampleRate,
+  });
+  const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription;
+  const heard = new Float32Array(before + speech.length + after);
+  heard.set(speech, before);
+  const frames = cutFrames(heard, 'drop');
+  const runner = await openRunner({
+    modelDirectory: directory,
+    device: config.engine.device,
+    threads: config.engine.threads ?? defaultThreads(),
+  });
+  try {
+    runner.start(0);
+    const transcript: Transcript = { tokens: [], vad: [], words: [] };
+    const page = new Page((text) => process.stdout.write(text));
+    const note = (events: WordEvent[]): void => {
+      page.write(events);
+      addWords(transcript.words, events);
+    };
+    // Words that appear on the terminal show how far the work has come.
+    const progress = process.stdout.isTTY
+      ? null
+      : new Progress({
+          unit: 'frames',
+          total: frames.length,
+          stream: process.stderr,
+          clock: () => performance.now(),
+        });
+    // Nothing is heard in the first step: it is given the first frame, too (run_inference.py).
+    for (const [index, pcm] of [...frames.slice(0, 1), ...frames].entries()) {
+      const [result] = runner.step([{ row: 0, pcm }]);
+      progress?.update(index);
+      const [token] = result?.frameTokens ?? [];
+      if (result === undefined || token === undefined || index < manifest.maxDelay) {
+        continue;
+      }
+      transcript.tokens.push(token);
+      if (result.pauses !== null) {
+        transcript.vad.push(result.pauses);
+      }
+      note(words.push(token));
+    }
+    note(words.finish((1_000 * speech.length) / manifest.sampleRate));
+    progress?.finish();
+    page.end();
+    if (options.json !== undefined) {
+      await writeJson(options.json, transcript);
+    }
+  } finally {
+    runner.dispose();
+  }
+}
+
+function addWords(words: TimedWord[], events: readonly WordEvent[]): void {
+  for (const event of events) {
+    if (event.type === 'word') {
+      words.push({ text: event.text, startMs: event.startMs, endMs: Number.NaN });
+      continue;
+    }
+    for (const word of words.filter(({ endMs }) => Number.isNaN(endMs))) {
+      word.endMs = event.endMs;
+    }
+  }
+}
+
+/** Words on one line, each as soon as it is known. */
+class Page {
+  readonly #write: (text: string) => void;
+  #isEmpty = true;
+
+  constructor(write: (text: string) => void) {
+    this.#write = write;
+  }
+
+  write(events: readonly WordEvent[]): void {
+    for (const event of events) {
+      if (event.type === 'word') {
+        this.#write(this.#isEmpty ? event.text : ` ${event.text}`);
+        this.#isEmpty = false;
+      }
+    }
+  }
+
+  end(): void {
+    if (!this.#isEmpty) {
+      this.#write('\n');
+    }
+  }
+}
