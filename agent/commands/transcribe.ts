@@ -1,4 +1,5 @@
 /** `transcribe`: the words of a file, with their times. */
+import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../plugins/moshi/engine/end-of-turn.ts';
 import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
 import { TimedWords, type WordEvent } from '../../plugins/moshi/engine/timed-words.ts';
@@ -28,7 +29,11 @@ export interface Transcript {
   /** [steps][heads] probabilities that the speaker has paused; empty from models without such heads. */
   vad: number[][];
   words: TimedWord[];
+  /** When the model was sure that the speaker had finished; none from models that cannot tell. */
+  pauses: { startMs: number }[];
 }
+
+const FRAME_MS = 80;
 
 export async function runTranscribe(
   context: CommandContext,
@@ -50,13 +55,16 @@ export async function runTranscribe(
   if (transcription === null) {
     throw new CommandError(`the graphs in ${directory} are not of a model that transcribes`);
   }
+  const leadingSilenceMs = (1_000 * transcription.leadingSilenceSamples) / manifest.sampleRate;
   const words = new TimedWords({
     vocabulary: await readVocabulary(model),
     paddingToken: manifest.paddingToken,
     endOfPaddingToken: manifest.endOfPaddingToken,
     delayFrames: transcription.delayFrames,
-    leadingSilenceMs: (1_000 * transcription.leadingSilenceSamples) / manifest.sampleRate,
+    leadingSilenceMs,
   });
+  const turn = new EndOfTurn(transcription.delayFrames);
+  const turnHead = manifest.pauses?.horizonsSeconds?.indexOf(TURN_HORIZON_SECONDS) ?? -1;
   const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription;
   const heard = new Float32Array(before + speech.length + after);
   heard.set(speech, before);
@@ -68,7 +76,7 @@ export async function runTranscribe(
   });
   try {
     runner.start(0);
-    const transcript: Transcript = { tokens: [], vad: [], words: [] };
+    const transcript: Transcript = { tokens: [], vad: [], words: [], pauses: [] };
     const page = new Page((text) => process.stdout.write(text));
     const note = (events: WordEvent[]): void => {
       page.write(events);
@@ -95,7 +103,14 @@ export async function runTranscribe(
       if (result.pauses !== null) {
         transcript.vad.push(result.pauses);
       }
-      note(words.push(token));
+      const events = words.push(token);
+      note(events);
+      const pause = result.pauses?.[turnHead];
+      const hasWord = events.some(({ type }) => type === 'word');
+      if (pause !== undefined && turn.push(pause, hasWord)) {
+        const startMs = Math.max(0, index * FRAME_MS - leadingSilenceMs);
+        transcript.pauses.push({ startMs });
+      }
     }
     note(words.finish((1_000 * speech.length) / manifest.sampleRate));
     progress?.finish();
