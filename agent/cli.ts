@@ -10,6 +10,8 @@ import { device, loadConfig, quietenLibraries, readEnvironment, type Device } fr
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+/** NVIDIA/personaplex@60620ab moshi/moshi/models/lm.py (`load_voice_prompt`). */
+const REFERENCE_LUFS = -24;
 const MAX_SECONDS = 3600;
 
 function createContext(overrides: Record<string, string | undefined> = {}): CommandContext {
@@ -50,6 +52,18 @@ function addPair(text: string, pairs: Record<string, string>): Record<string, st
   return { ...pairs, [name]: value };
 }
 
+/** LUFS. */
+function loudness(text: string): number | 'off' {
+  if (text === 'off') {
+    return text;
+  }
+  const lufs = Number(text);
+  if (text.trim() === '' || !(lufs >= -70 && lufs <= 0)) {
+    throw new InvalidArgumentError('It must be "off", or a loudness from -70 to 0 LUFS.');
+  }
+  return lufs;
+}
+
 interface InferFlags {
   model?: string;
   in: string;
@@ -57,6 +71,9 @@ interface InferFlags {
   tokens?: string;
   greedy?: true;
   seed?: number;
+  voice?: string;
+  voiceLoudness: number | 'off';
+  prompt?: string;
   condition: Record<string, string>;
   guidance?: string;
   tail: number;
@@ -144,6 +161,14 @@ function createProgram(): Command {
     .option('--tokens <json>', 'write text ids, audio codes and the transcript')
     .option('--greedy', 'take the likeliest token instead of sampling')
     .option('--seed <number>', 'make sampling reproducible', wholeNumber)
+    .option('--voice <voice>', 'for PersonaPlex: name of a voice, or a WAV or .pt file')
+    .option(
+      '--voice-loudness <lufs>',
+      'make the voice of a WAV this loud; off: leave it',
+      loudness,
+      REFERENCE_LUFS,
+    )
+    .option('--prompt <text>', 'for PersonaPlex: its role, in words')
     .option('--condition <name=value>', 'for models with conditions; can be repeated', addPair, {})
     .addOption(guidanceOption())
     .option(
@@ -161,6 +186,9 @@ function createProgram(): Command {
         tokens: flags.tokens,
         greedy: flags.greedy === true,
         seed: flags.seed,
+        voice: flags.voice,
+        voiceLoudness: flags.voiceLoudness === 'off' ? null : flags.voiceLoudness,
+        prompt: flags.prompt,
         conditions: flags.condition,
         tailSeconds: flags.tail,
       });

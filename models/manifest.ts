@@ -130,7 +130,7 @@ const promptDescription = z.object({
   toneCodes: z.array(z.number().int().nonnegative()),
   /** Frames of silence after the voice, and again after the text. */
   gapFrames: z.number().int().nonnegative(),
-  /** [1+D] frames by which text and generated codes are late. */
+  /** [1+N] frames by which text and codes are late. */
   delays: z.array(z.number().int().nonnegative()),
 });
 export type PromptDescription = z.infer<typeof promptDescription>;

@@ -1,16 +1,20 @@
 /** `infer`: one conversation from a file, no room. */
 import { randomInt } from 'node:crypto';
+import { resolveModel } from '../../models/build.ts';
 import { chooseConditions } from '../../plugins/moshi/engine/condition-choice.ts';
-import { openRunner } from '../../plugins/moshi/engine/runner.ts';
+import { openRunner, type FrameResult } from '../../plugins/moshi/engine/runner.ts';
+import type { SystemPrompt } from '../../plugins/moshi/engine/system-prompt.ts';
 import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
 import { StreamingTextDecoder } from '../../plugins/moshi/engine/text-decoder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { inferSteps } from './infer-steps.ts';
 import { requireVoice } from './model-abilities.ts';
-import { buildGraphs } from './model-for-command.ts';
+import { buildGraphs, type BuiltModel } from './model-for-command.ts';
 import { Progress } from './progress.ts';
 import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
+import { SystemPrompts } from './system-prompts.ts';
+import type { VoiceLoudness } from './voices.ts';
 import { writeWav } from './wav.ts';
 
 export interface InferOptions {
@@ -24,6 +28,11 @@ export interface InferOptions {
   seed: number | undefined;
   /** Values by name, for models with conditions. */
   conditions: Readonly<Record<string, string>>;
+  /** Name or file of a voice, for models that take one. */
+  voice: string | undefined;
+  voiceLoudness: VoiceLoudness;
+  /** Role in words, for models that take one. */
+  prompt: string | undefined;
   /** Most seconds that a model which ends a stream gets to do so after the speech. */
   tailSeconds: number;
 }
@@ -57,11 +66,13 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
     await checkWritable(options.tokens);
   }
   await requireVoice(context);
-  const { directory } = await buildGraphs(context, ['frame'], [1]);
+  const built = await buildGraphs(context, ['frame'], [1]);
+  const { directory } = built;
   const model = await openModelDirectory(directory);
   const { manifest } = model;
   const { conditions } = options;
   chooseConditions(manifest, { conditions }); // Throws before the model is loaded.
+  const prompt = await promptOf(context, built, options);
   const decoder = new StreamingTextDecoder(await readVocabulary(model));
   const runner = await openRunner({
     modelDirectory: directory,
@@ -70,13 +81,34 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   });
   try {
     const seed = options.seed ?? randomInt(2 ** 32);
-    runner.start(0, { seed, conditions, ...(options.greedy && { sampling: GREEDY }) });
+    const first = runner.start(0, {
+      seed,
+      conditions,
+      ...(options.greedy && { sampling: GREEDY }),
+      ...(prompt !== undefined && { prompt }),
+    });
     const tokens: InferTokens = { frames: 0, text: [], audio: [], transcript: '' };
+    const voice: Float32Array[] = [];
     const tail = { text: [] as number[], audio: [] as number[][] };
     const tailFrames = Math.ceil(options.tailSeconds * FRAMES_PER_SECOND);
     const steps = inferSteps(manifest, frames, tailFrames);
+    const take = (
+      { pcm, frameTokens: [text = 0, ...audio] }: FrameResult,
+      isTail: boolean,
+    ): void => {
+      voice.push(pcm);
+      const part = isTail ? tail : tokens;
+      part.text.push(text);
+      part.audio.push(audio);
+      tokens.transcript += decoder.push(text);
+    };
+    if (first !== null) {
+      // NVIDIA's step hears one frame later: it returns the prompt's last frame for the first of the
+      // file, and what it makes of the last one never.
+      steps.pop();
+      take(first, false);
+    }
     let hasEnded = false;
-    const voice: Float32Array[] = [];
     const progress = new Progress({
       unit: 'frames',
       total: steps.length,
@@ -85,18 +117,13 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
     });
     for (const [index, { isTail, ...step }] of steps.entries()) {
       const [result] = runner.step([{ row: 0, ...step }]);
-      const [text, ...audio] = result?.frameTokens ?? [];
       progress.update(index + 1);
-      // The first maxDelay steps have no complete column yet.
-      if (result === undefined || text === undefined || index < manifest.maxDelay) {
+      // The first maxDelay steps have no complete column yet, unless a prompt came before.
+      if (result === undefined || (first === null && index < manifest.maxDelay)) {
         continue;
       }
-      voice.push(result.pcm);
-      const part = isTail ? tail : tokens;
-      part.text.push(text);
-      part.audio.push(audio);
-      tokens.transcript += decoder.push(text);
-      if (isTail && text === manifest.endOfStreamToken) {
+      take(result, isTail);
+      if (isTail && result.frameTokens[0] === manifest.endOfStreamToken) {
         hasEnded = true;
         break;
       }
@@ -128,6 +155,26 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   } finally {
     runner.dispose();
   }
+}
+
+/** Undefined for a model that takes no prompt. */
+async function promptOf(
+  context: CommandContext,
+  built: BuiltModel,
+  { voice, voiceLoudness, prompt: text }: InferOptions,
+): Promise<SystemPrompt | undefined> {
+  const { directory, name } = resolveModel(context.config.model.name);
+  const prompts = await SystemPrompts.open(context, built, directory);
+  if (prompts !== null) {
+    return prompts.makeFromFile({ voice, text }, voiceLoudness);
+  }
+  if (voice !== undefined || text !== undefined) {
+    throw new CommandError(
+      `the model ${name} takes neither voice nor prompt: leave out --voice and --prompt, ` +
+        'or choose a PersonaPlex',
+    );
+  }
+  return undefined;
 }
 
 export function concatenate(parts: readonly Float32Array[]): Float32Array {

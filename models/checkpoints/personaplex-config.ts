@@ -68,6 +68,6 @@ export function personaPlexPrompt(sizes: {
     silenceCodes: SILENCE_CODES,
     toneCodes: TONE_CODES,
     gapFrames: GAP_FRAMES,
-    delays: delays.slice(0, 1 + generatedCodebooks),
+    delays: [...delays],
   };
 }

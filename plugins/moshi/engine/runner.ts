@@ -229,11 +229,16 @@ export async function openRunner({
 export class CodecRunner {
   readonly manifest: ModelManifest;
   readonly #runtime: OnnxRuntime;
-  readonly #encoder: GraphSet;
-  readonly #decoder: GraphSet;
+  readonly #encoder: GraphSet | null;
+  readonly #decoder: GraphSet | null;
 
   /** Use `openCodec`. */
-  constructor(manifest: ModelManifest, runtime: OnnxRuntime, encoder: GraphSet, decoder: GraphSet) {
+  constructor(
+    manifest: ModelManifest,
+    runtime: OnnxRuntime,
+    encoder: GraphSet | null,
+    decoder: GraphSet | null,
+  ) {
     this.manifest = manifest;
     this.#runtime = runtime;
     this.#encoder = encoder;
@@ -242,6 +247,7 @@ export class CodecRunner {
 
   /** The next [1920] samples to [K] codes. */
   encode(pcm: Float32Array): number[] {
+    assert(this.#encoder !== null, 'the codec was opened to decode only');
     const input = this.#encoder.input('pcm').float32();
     const { frameSamples } = this.manifest;
     assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
@@ -253,6 +259,7 @@ export class CodecRunner {
 
   /** The next [K] codes to [1920] samples. */
   decode(codes: readonly number[]): Float32Array {
+    assert(this.#decoder !== null, 'the codec was opened to encode only');
     const input = this.#decoder.input('codes');
     const expected = input.int64().length / input.rows;
     assert(codes.length === expected, `a frame has ${expected} codes, got ${codes.length}`);
@@ -264,6 +271,9 @@ export class CodecRunner {
   /** Forgets both streams. */
   reset(): void {
     for (const graphs of [this.#encoder, this.#decoder]) {
+      if (graphs === null) {
+        continue;
+      }
       graphs.resetRow(0);
       graphs.input('offset').int64()[0] = 0n;
     }
@@ -284,15 +294,25 @@ function advance(graphs: GraphSet): void {
   offset[0] = (offset[0] ?? 0n) + 1n;
 }
 
-/** @throws ModelDirectoryError, OnnxRuntimeError if the model or the device cannot be used. */
+export type CodecDirection = 'encode' | 'decode';
+
+/**
+ * @param options - `directions`: both if missing; a model folder may have been built for one.
+ * @throws ModelDirectoryError, OnnxRuntimeError if the model or the device cannot be used.
+ */
 export async function openCodec({
   modelDirectory,
   device = 'cpu',
   threads = 1,
-}: Omit<RunnerOptions, 'slots'>): Promise<CodecRunner> {
+  directions = ['encode', 'decode'],
+}: Omit<RunnerOptions, 'slots'> & {
+  directions?: readonly CodecDirection[];
+}): Promise<CodecRunner> {
   const model = await openModelDirectory(modelDirectory);
   const runtime = new OnnxRuntime(device);
-  const open = (kind: 'mimi-encode' | 'mimi-decode'): GraphSet =>
-    new GraphSet({ runtime, model, kind, slots: 1, threads });
-  return new CodecRunner(model.manifest, runtime, open('mimi-encode'), open('mimi-decode'));
+  const open = (direction: CodecDirection): GraphSet | null =>
+    directions.includes(direction)
+      ? new GraphSet({ runtime, model, kind: `mimi-${direction}`, slots: 1, threads })
+      : null;
+  return new CodecRunner(model.manifest, runtime, open('encode'), open('decode'));
 }

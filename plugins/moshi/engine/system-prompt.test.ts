@@ -1,13 +1,26 @@
 import { describe, expect, test } from 'vitest';
 
-import { systemPrompt, voiceFrames, wrapPrompt, type PromptModel } from './system-prompt.ts';
+import {
+  recordedVoiceFrames,
+  systemPrompt,
+  voiceFrames,
+  wrapPrompt,
+  type PromptModel,
+} from './system-prompt.ts';
 
 /** Two codebooks a voice; the second is late by `delay`. */
 function model(delay: number): PromptModel {
   return {
     paddingToken: 3,
     maxDelay: delay,
-    prompt: { silenceCodes: [70, 71], toneCodes: [80, 81], gapFrames: 1, delays: [0, 0, delay] },
+    textCard: 600,
+    audioCard: 100,
+    prompt: {
+      silenceCodes: [70, 71],
+      toneCodes: [80, 81],
+      gapFrames: 1,
+      delays: [0, 0, delay, 0, delay],
+    },
   };
 }
 const voice = [
@@ -56,6 +69,35 @@ test('gives equal prompts equal keys and others other keys', () => {
   ].map(({ key }) => key);
   expect(keys[0]).toBe(keys[1]);
   expect(new Set(keys).size).toBe(3);
+});
+
+test('takes from a recorded voice the embeddings, and from its ring what they leave open', () => {
+  // Frames 0 to 2 of a voice: positions 0 and 1 are embeddings, the ring holds positions 2 and 3.
+  const rows = [new Float32Array([1, 2]), new Float32Array([3, 4])];
+  const ring = [
+    [9, 9, 3, 99],
+    [9, 9, 30, 99],
+    [9, 9, 21, 31],
+    [9, 9, 80, 99],
+    [9, 9, 81, 82],
+  ];
+  const recorded = recordedVoiceFrames(model(1), rows, ring);
+  const prompt = systemPrompt(model(1), recorded, []);
+  const played = systemPrompt(model(1), voiceFrames(model(1), [...voice, [30, 31]]), []);
+  expect(prompt.promptSteps).toBe(played.promptSteps);
+  expect(prompt.steps.map(({ embedding }) => embedding)).toEqual([...rows, ...[null, null, null]]);
+  // Step 1 writes position 2, which is the first that is read as tokens.
+  expect(prompt.steps[1]).toMatchObject({ text: 3, codes: [30, 21, 80, 81] });
+  expect(prompt.steps[2]).toMatchObject({ text: 3, codes: [70, 31, 80, 82] });
+  expect(prompt.steps.slice(3)).toEqual(played.steps.slice(3));
+});
+
+test('refuses tokens that the model does not have, and a ring that is too short', () => {
+  expect(() => systemPrompt(model(1), [], [601])).toThrow(
+    'The prompt has the text token 601, the model has 0 to 600.',
+  );
+  expect(() => systemPrompt(model(1), voiceFrames(model(1), [[101, 0]]), [])).toThrow('code 101');
+  expect(() => recordedVoiceFrames(model(3), [], [[1, 2, 3, 4]])).toThrow('needs 5 or more');
 });
 
 describe('the text', () => {

@@ -43,13 +43,20 @@ export type SystemPrompt = {
 /** Leaves a token to the model, as the graph's inputs want it. */
 export const FREE = -1;
 
-export type PromptModel = Pick<ModelManifest, 'paddingToken' | 'maxDelay'> & {
-  prompt: PromptDescription;
-};
+export type PromptModel = Pick<
+  ModelManifest,
+  'paddingToken' | 'maxDelay' | 'textCard' | 'audioCard'
+> & { prompt: PromptDescription };
+
+/** What a model cannot be prompted with. */
+export class PromptError extends Error {
+  override readonly name = 'PromptError';
+}
 
 /**
  * @param voice - Frames of the voice, from `voiceFrames` or a recorded voice; none: the model's own.
  * @param textTokens - Ids of the wrapped text; none: no text phase.
+ * @throws PromptError if a token lies outside of the model's tables, which would fail a whole step.
  */
 export function systemPrompt(
   model: PromptModel,
@@ -65,6 +72,10 @@ export function systemPrompt(
   });
   const gap = Array.from({ length: prompt.gapFrames }, () => silent(paddingToken));
   const frames = [...voice, ...gap, ...textTokens.map(silent), ...gap];
+  for (const { text, spoken, heard } of frames) {
+    requireTokens('text token', [text], model.textCard);
+    requireTokens('code', [...spoken, ...heard], model.audioCard);
+  }
   return {
     key: digest(frames),
     promptSteps: frames.length,
@@ -89,6 +100,42 @@ export function voiceFrames(
   }));
 }
 
+/**
+ * Makes a voice of what the reference recorded while it was prompted with one: sums of embeddings for
+ * all positions but the last, and the ring of tokens as it was then, from which the last position and
+ * the codes that were still to come are taken.
+ *
+ * @param ring - [1+N][R] tokens; position p is in column p mod R.
+ * @throws PromptError if the ring is shorter than the model's delays need.
+ */
+export function recordedVoiceFrames(
+  { prompt, paddingToken, maxDelay }: PromptModel,
+  embeddings: readonly Float32Array[],
+  ring: readonly (readonly number[])[],
+): PromptFrame[] {
+  const columns = ring[0]?.length ?? 0;
+  if (columns < maxDelay + 2) {
+    throw new PromptError(
+      `The voice's cache has ${columns} columns, the model needs ${maxDelay + 2} or more.`,
+    );
+  }
+  const last = embeddings.length;
+  const unread = [paddingToken, ...prompt.silenceCodes, ...prompt.toneCodes];
+  return Array.from({ length: last + 1 }, (_, frame) => {
+    const tokens = unread.map((replaced, stream) => {
+      const position = frame + (prompt.delays[stream] ?? 0);
+      return position < last ? replaced : (ring[stream]?.[position % columns] ?? replaced);
+    });
+    const heardStart = 1 + prompt.silenceCodes.length;
+    return {
+      text: tokens[0] ?? paddingToken,
+      spoken: tokens.slice(1, heardStart),
+      heard: tokens.slice(heardStart),
+      embedding: embeddings[frame] ?? null,
+    };
+  });
+}
+
 /** Tokens of a prompt's text, between the tags that the model was trained with. */
 export function wrapPrompt(text: string): string {
   const trimmed = text.trim();
@@ -105,11 +152,12 @@ export function wrapPrompt(text: string): string {
  * the graph delays what is heard itself. The text and the first codes of frame 0 are never read.
  */
 function forceFrames(
-  { prompt: { delays }, maxDelay }: PromptModel,
+  { prompt: { delays, silenceCodes }, maxDelay }: PromptModel,
   frames: readonly PromptFrame[],
 ): ForcedStep[] {
   const count = frames.length === 0 ? 0 : frames.length - 1 + Math.max(1, maxDelay);
-  const [textDelay = 0, ...codeDelays] = delays;
+  const [textDelay = 0, ...allDelays] = delays;
+  const codeDelays = allDelays.slice(0, silenceCodes.length);
   const unheard = frames[0]?.heard.map(() => FREE) ?? [];
   return Array.from({ length: count }, (_, step) => {
     const frame = frames[step];
@@ -122,6 +170,14 @@ function forceFrames(
       embedding: frame?.embedding ?? null,
     };
   });
+}
+
+/** The table has one row more than its cardinality, for the token before the first. */
+function requireTokens(kind: string, tokens: readonly number[], card: number): void {
+  const wrong = tokens.find((token) => !Number.isInteger(token) || token < 0 || token > card);
+  if (wrong !== undefined) {
+    throw new PromptError(`The prompt has the ${kind} ${wrong}, the model has 0 to ${card}.`);
+  }
 }
 
 function digest(frames: readonly PromptFrame[]): string {
