@@ -22,7 +22,7 @@ import { codecCodebooks, mimiDecodeGraph, mimiEncodeGraph } from './architecture
 import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
 import { transcriptionGraph } from './architectures/transcription-graph.ts';
 import { CheckpointError } from './checkpoints/checkpoint-error.ts';
-import { openCheckpoint, type Checkpoint } from './checkpoints/checkpoint.ts';
+import { openCheckpoint, type AdapterChoice, type Checkpoint } from './checkpoints/checkpoint.ts';
 import { personaPlexPrompt } from './checkpoints/personaplex-config.ts';
 import {
   readLanguageModelConfig,
@@ -61,6 +61,8 @@ export type BuildOptions = {
   readonly precision?: Precision;
   /** Name to show people; that of the folder if absent. */
   readonly name?: string;
+  /** Low-rank adapters in place of those that the checkpoint names. */
+  readonly adapters?: AdapterChoice;
   /** Strength of classifier-free guidance, 1 for none; the checkpoint's own if absent. */
   readonly guidance?: number;
 };
@@ -93,7 +95,7 @@ export async function buildModel(
 ): Promise<{ directory: string; manifest: ModelManifest }> {
   const model = resolveModel(options.checkpoint);
   const checkpoint = withGuidance(
-    await openCheckpoint(model.directory, cpuPrecision(options.precision)),
+    await openCheckpoint(model.directory, cpuPrecision(options.precision), options.adapters),
     options.guidance,
   );
   const name = options.name ?? model.name;
@@ -322,8 +324,17 @@ async function buildDigest(
   );
   const { batches, kinds, probes = false } = options;
   const { guidance } = checkpoint.languageModel;
-  const { precision } = checkpoint;
-  const identity = JSON.stringify({ stamps, name, batches, kinds, probes, guidance, precision });
+  const { precision, adapterScaling } = checkpoint;
+  const identity = JSON.stringify({
+    stamps,
+    name,
+    batches,
+    kinds,
+    probes,
+    guidance,
+    precision,
+    adapterScaling,
+  });
   const hash = createHash('sha256').update(identity);
   await hashSources(hash, import.meta.dirname);
   return hash.digest('hex').slice(0, 16);

@@ -7,7 +7,12 @@ import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CheckpointError } from './checkpoint-error.ts';
-import { readLanguageModelConfig, type LanguageModelConfig } from './language-model-config.ts';
+import type { AdapterOptions } from './layouts/low-rank-adapters.ts';
+import {
+  DEFAULT_ADAPTER_SCALING,
+  readLanguageModelConfig,
+  type LanguageModelConfig,
+} from './language-model-config.ts';
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
 import { openWeights, type OpenedWeights } from './layouts/open-weights.ts';
 import { SafetensorsFile } from './safetensors.ts';
@@ -28,12 +33,17 @@ export type Checkpoint = LanguageModel & {
   readonly weightFiles: readonly { readonly path: string; readonly fileName: string }[];
   /** A file that the build must write, where graphs cannot use the checkpoint's own. */
   readonly converted: OpenedWeights['converted'];
+  /** Strength of the low-rank adapters that are merged into the matrices; null where there are none. */
+  readonly adapterScaling: number | null;
   /** Of the language model's matrices. */
   readonly precision: OpenedWeights['precision'];
   readonly tokenizerPath: string;
   /** Every file that the result depends on. */
   readonly paths: readonly string[];
 };
+
+/** Adapters in place of what config.json says of them. */
+export type AdapterChoice = { readonly path?: string; readonly scaling?: number };
 
 /**
  * @param precision - Of the language model's matrices; null for that of a checkpoint of ours, else float32.
@@ -42,6 +52,7 @@ export type Checkpoint = LanguageModel & {
 export async function openCheckpoint(
   folder: string,
   precision: OpenedWeights['precision'] | null = null,
+  adapterChoice: AdapterChoice = {},
 ): Promise<Checkpoint> {
   const directory = resolve(folder);
   const isDirectory = await stat(directory).then(
@@ -61,10 +72,12 @@ export async function openCheckpoint(
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
+  const adapters = await findAdapters(directory, languageModel, adapterChoice);
   const weights = await openWeights(
     modelPath,
     together ? basename(modelPath) : 'language-model.safetensors',
     languageModel,
+    adapters,
     precision,
   );
   const { converted } = weights;
@@ -84,6 +97,7 @@ export async function openCheckpoint(
     weightsDirectory: gathered ? null : dirname(modelPath),
     weightFiles: converted === null ? [modelFile, mimiWeights] : [mimiWeights],
     converted,
+    adapterScaling: adapters?.scaling ?? null,
     precision: weights.precision,
     tokenizerPath,
     paths: [
@@ -91,9 +105,37 @@ export async function openCheckpoint(
       ...(mimiConfigPath === null ? [] : [mimiConfigPath]),
       tokenizerPath,
       modelPath,
+      ...(adapters === null ? [] : [adapters.path]),
       mimiPath,
     ],
   };
+}
+
+async function findAdapters(
+  directory: string,
+  { adapters, quantized, blockPrecision }: LanguageModelConfig,
+  choice: AdapterChoice,
+): Promise<AdapterOptions | null> {
+  const name = choice.path ?? adapters?.file ?? null;
+  if (name === null) {
+    if (adapters !== null) {
+      throw new CheckpointError(
+        `${directory}: config.json says lora, but not which file: write it into lora_name, or name it ` +
+          `on the command line.`,
+      );
+    }
+    if (choice.scaling === undefined) return null;
+    throw new CheckpointError(`${directory}: there are no adapters to scale by ${choice.scaling}.`);
+  }
+  if (quantized || blockPrecision !== null) {
+    throw new CheckpointError(
+      `${directory}: adapters (${name}) cannot be merged into weights that are quantised already; ` +
+        `use the checkpoint that they were trained on.`,
+    );
+  }
+  const path = await followLinks(directory, locate(directory, 'lora_name', name));
+  const scaling = choice.scaling ?? adapters?.scaling ?? DEFAULT_ADAPTER_SCALING;
+  return { path, scaling, rank: choice.path === undefined ? (adapters?.rank ?? null) : null };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -44,7 +44,7 @@ describe('refuses', () => {
       { conditioners: { a: { type: 'tensor' } } },
       'config.json: conditioners.a.type is wrong: must be "lut"; "tensor" is not implemented',
     ],
-    [{ lora_name: 'x.safetensors' }, 'config.json: lora_name (low-rank adapters) is not'],
+    [{ lora_name: 'x.safetensors' }, 'config.json: lora_name needs lora to be true'],
     [{ model_type: 'tts' }, '"tts" is another kind of model'],
     [
       { model_type: 'stt' },

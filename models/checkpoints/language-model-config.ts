@@ -37,6 +37,9 @@ const MAX_CONTEXT = 1_000_000;
 const MAX_DELAY = 1_000;
 const MAX_SILENCE_SECONDS = 60;
 
+/** moshi/moshi/models/loaders.py (`get_moshi_lm`). */
+export const DEFAULT_ADAPTER_SCALING = 2;
+
 /** Strength of classifier-free guidance; 1 is none. */
 export const guidanceFactor = z.number().min(0).max(100);
 
@@ -92,8 +95,6 @@ const schema = z
     lm_gen_config: generation.default({}),
     /** Informative, or about how the reference runs: they do not change what is computed. */
     model_id: z.unknown().optional(),
-    lora_rank: z.unknown().optional(),
-    lora_scaling: z.unknown().optional(),
     depformer_causal: z.unknown().optional(),
     depformer_context: z.unknown().optional(),
     emb_lr: z.unknown().optional(),
@@ -144,8 +145,10 @@ const schema = z
 
     quantize: z.boolean().default(false),
     quantization: blockQuantization.nullable().default(null),
-    lora: notImplemented('low-rank adapters'),
-    lora_name: notImplemented('low-rank adapters'),
+    lora: z.boolean().default(false),
+    lora_name: z.string().min(1).nullable().default(null),
+    lora_rank: count.nullable().default(null),
+    lora_scaling: z.number().min(-100).max(100).default(DEFAULT_ADAPTER_SCALING),
     conditioners: conditioners.nullable().default(null),
     fuser: fuser.nullable().default(null),
     cross_attention: notImplemented('cross-attention'),
@@ -168,6 +171,7 @@ const schema = z
     if (config.dep_q > config.n_q) {
       complain('dep_q', `must not exceed n_q ${config.n_q}, found ${config.dep_q}`);
     }
+    if (config.lora_name !== null && !config.lora) complain('lora_name', 'needs lora to be true');
     const given = config.conditioners ?? {};
     const fusing = fuserProblem(given, config.fuser?.sum ?? []);
     if (fusing !== null) complain('fuser', fusing);
@@ -291,6 +295,12 @@ export type LanguageModelConfig = {
   readonly delays: readonly number[];
   readonly maxDelay: number;
   readonly headBias: boolean;
+  /** Low-rank adapters to merge into the matrices, or null; their file may be named elsewhere. */
+  readonly adapters: {
+    readonly file: string | null;
+    readonly scaling: number;
+    readonly rank: number | null;
+  } | null;
   /** Whether linears must be stored as 8-bit numbers with row scales. */
   readonly quantized: boolean;
   /** Precision of the blocks that the matrices are stored in, or null where they are not. */
@@ -375,6 +385,9 @@ export function parseLanguageModelConfig(json: unknown, path: string): LanguageM
     delays: config.delays,
     maxDelay: Math.max(...config.delays),
     headBias: config.bias_proj,
+    adapters: config.lora
+      ? { file: config.lora_name, scaling: config.lora_scaling, rank: config.lora_rank }
+      : null,
     quantized: config.quantize,
     blockPrecision: config.quantization === null ? null : `q${config.quantization.bits}`,
     temporal: {

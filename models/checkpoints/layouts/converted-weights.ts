@@ -29,6 +29,7 @@ import {
   readFloats,
   rowPiece,
   type Packing,
+  type Piece,
   type PresentedTensor,
 } from './stored-tensors.ts';
 
@@ -127,14 +128,14 @@ export class ConvertedWeights {
    * cannot be quantised.
    */
   async write(target: string, progress: ConversionProgress = {}): Promise<void> {
-    const input = await open(this.#path, 'r');
+    const inputs = new InputFiles(this.#path);
     try {
       const output = await open(target, 'wx');
       try {
         await writeFully(output, this.#header, 0);
         let written = this.#header.length;
         for (const plan of this.#plans) {
-          const error = await this.#convert(input, output, plan, (bytes) => {
+          const error = await this.#convert(inputs, output, plan, (bytes) => {
             written += bytes;
             progress.onBytes?.(written, this.#totalBytes);
           });
@@ -146,12 +147,12 @@ export class ConvertedWeights {
         await output.close();
       }
     } finally {
-      await input.close();
+      await inputs.close();
     }
   }
 
   async #convert(
-    input: FileHandle,
+    inputs: InputFiles,
     output: FileHandle,
     { tensor, rows, columns, pieces, entries, convert }: Plan,
     onBytes: (count: number) => void,
@@ -162,10 +163,7 @@ export class ConvertedWeights {
     for (let row = 0; row < rows; row += rowsAtOnce) {
       const count = Math.min(rowsAtOnce, rows - row);
       const chunks: Buffer[] = [];
-      for (const { offsetBytes, rowBytes } of pieces) {
-        const start = offsetBytes + row * rowBytes;
-        chunks.push(await this.#read(input, start, count * rowBytes));
-      }
+      for (const piece of pieces) chunks.push(await inputs.read(piece, row, count));
       const converted = convert(chunks, count);
       squaredError += converted.squaredError;
       squaredSum += converted.squaredSum;
@@ -185,17 +183,6 @@ export class ConvertedWeights {
       }
     }
     return squaredSum === 0 ? 0 : Math.sqrt(squaredError / squaredSum);
-  }
-
-  async #read(input: FileHandle, position: number, length: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(length);
-    let filled = 0;
-    while (filled < length) {
-      const { bytesRead } = await input.read(buffer, filled, length - filled, position + filled);
-      if (bytesRead === 0) throw new CheckpointError(`${this.#path}: truncated while being read.`);
-      filled += bytesRead;
-    }
-    return buffer;
   }
 
   #place(entry: Entry): Place {
@@ -221,6 +208,37 @@ export class ConvertedWeights {
       scales,
       zeroPoints,
     };
+  }
+}
+
+/** The checkpoint's file, and others that pieces name, each opened when it is first read. */
+class InputFiles {
+  readonly #path: string;
+  readonly #handles = new Map<string, FileHandle>();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** @throws CheckpointError when the file ends before the piece does. */
+  async read(piece: Piece, row: number, count: number): Promise<Buffer> {
+    const path = piece.path ?? this.#path;
+    const input = this.#handles.get(path) ?? (await open(path, 'r'));
+    this.#handles.set(path, input);
+    const position = piece.offsetBytes + row * piece.rowBytes;
+    const length = piece.wholeBytes ?? count * piece.rowBytes;
+    const buffer = Buffer.allocUnsafeSlow(length);
+    let filled = 0;
+    while (filled < length) {
+      const { bytesRead } = await input.read(buffer, filled, length - filled, position + filled);
+      if (bytesRead === 0) throw new CheckpointError(`${path}: truncated while being read.`);
+      filled += bytesRead;
+    }
+    return buffer;
+  }
+
+  async close(): Promise<void> {
+    for (const handle of this.#handles.values()) await handle.close();
   }
 }
 

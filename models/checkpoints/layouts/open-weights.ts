@@ -12,6 +12,7 @@ import { TranslatedWeights, type WeightSource } from '../weight-source.ts';
 import { blockMatrix, blockPacking, isBlockLayout, isBlockPart } from './blocks.ts';
 import { candleToPytorch, isCandle } from './candle.ts';
 import { GGUF_MAGIC, GgufFile, ggufPacking } from './gguf.ts';
+import { mergeAdapters, type AdapterOptions } from './low-rank-adapters.ts';
 import { isMlx, mlxPacking, mlxScheme, mlxToPytorch } from './mlx.ts';
 import { int8Packing, isPytorchInt8, isRowScale } from './pytorch-int8.ts';
 import {
@@ -42,6 +43,7 @@ export type OpenedWeights = {
 /**
  * @param path - Of the file, without links.
  * @param fileName - Name by which graphs refer to it.
+ * @param adapters - To merge into the matrices, or null.
  * @param wanted - Of the matrices; null for the blocks of a file of ours, else float32.
  * @throws CheckpointError when the file is damaged or in a layout that is not implemented.
  */
@@ -49,6 +51,7 @@ export async function openWeights(
   path: string,
   fileName: string,
   config: LanguageModelConfig,
+  adapters: AdapterOptions | null,
   wanted: 'f32' | BlockPrecision | null,
 ): Promise<OpenedWeights> {
   const isGguf = (await readMagic(path)) === GGUF_MAGIC;
@@ -75,15 +78,21 @@ export async function openWeights(
         : `${path}: config.json says quantization, but no matrix is in blocks.`,
     );
   }
-  const { layout, tensors, copies } = present(file, config);
-  const own = isBlockLayout(names) ? config.blockPrecision : null;
-  const precision = wanted ?? own ?? 'f32';
-  if (layout === 'PyTorch' && precision === 'f32' && file instanceof SafetensorsFile) {
+  const { layout, tensors: own, copies } = present(file, config);
+  const tensors = adapters === null ? own : await mergeAdapters(own, config, adapters);
+  const blockPrecision = isBlockLayout(names) ? config.blockPrecision : null;
+  const precision = wanted ?? blockPrecision ?? 'f32';
+  if (
+    adapters === null &&
+    layout === 'PyTorch' &&
+    precision === 'f32' &&
+    file instanceof SafetensorsFile
+  ) {
     return { source: file, converted: null, precision };
   }
   await checkCopies(path, copies);
   const isPlain = tensors.every(({ packing }) => packing === null);
-  if (own === null ? isPlain && precision === 'f32' : precision === own) {
+  if (blockPrecision === null ? isPlain && precision === 'f32' : precision === blockPrecision) {
     const views = tensors.map((tensor) => [tensor.name, viewInPlace(file, tensor)] as const);
     return { source: new TranslatedWeights(path, layout, views), converted: null, precision };
   }

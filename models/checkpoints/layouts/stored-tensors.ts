@@ -33,9 +33,19 @@ export const PLAIN_TYPES: Readonly<Record<string, DataType>> = {
   I64: 'int64',
 };
 
+/** Bytes of a file that some rows of a matrix are made from. */
+export type Piece = {
+  readonly offsetBytes: number;
+  readonly rowBytes: number;
+  /** Of a piece that all rows need: its length; `rowBytes` is 0. */
+  readonly wholeBytes?: number;
+  /** The file, without links; the checkpoint's own if absent. */
+  readonly path?: string;
+};
+
 /** A matrix whose rows must be computed from one or several stored tensors with as many rows. */
 export type Packing = {
-  readonly pieces: readonly { readonly offsetBytes: number; readonly rowBytes: number }[];
+  readonly pieces: readonly Piece[];
   /** Bytes of `rows` rows of every piece → that many rows of weights. */
   readonly decode: (pieces: readonly Buffer[], rows: number) => Float32Array;
   /** The same rows as blocks, where the stored numbers are such or become such without rounding. */
@@ -61,7 +71,7 @@ export type PresentedTensor = {
 };
 
 /** Shape [R, ...] → R, and bytes of one row. */
-export function rowPiece(tensor: StoredTensor): Packing['pieces'][number] {
+export function rowPiece(tensor: StoredTensor): Piece {
   const [rows = 1] = tensor.shape;
   return { offsetBytes: tensor.offsetBytes, rowBytes: tensor.lengthBytes / Math.max(1, rows) };
 }
