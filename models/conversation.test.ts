@@ -11,7 +11,7 @@ import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import type { ModelManifest } from './manifest.ts';
 import { GraphSession, greedyFeed, type Feed } from './test-support/graph-session.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
-import { UNUSUAL_ARCHITECTURE } from './test-support/unusual-architecture.ts';
+import { UNUSUAL_ARCHITECTURE, UNUSUAL_TRANSLATION } from './test-support/unusual-architecture.ts';
 
 const FRAME_SAMPLES = 1920;
 const ROWS = 3;
@@ -22,11 +22,12 @@ const directory = mkdtempSync(join(tmpdir(), 'moshi-conversation-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 const unusual = join(directory, 'unusual');
 const unusualSeparate = join(directory, 'unusual-separate');
-for (const [folder, spelling] of [
-  [unusual, 'packed'],
-  [unusualSeparate, 'separate'],
+const guided = join(directory, 'guided');
+for (const [folder, spelling, architecture] of [
+  [unusual, 'packed', UNUSUAL_ARCHITECTURE],
+  [unusualSeparate, 'separate', UNUSUAL_ARCHITECTURE],
+  [guided, 'packed', UNUSUAL_TRANSLATION],
 ] as const) {
-  const architecture = UNUSUAL_ARCHITECTURE;
   await generateCheckpoint({ architecture, seed: 21, directory: folder, spelling });
 }
 
@@ -80,6 +81,10 @@ function feedOf(
     audio_temperature: offsets.map(() => 0.7),
     text_top_k: offsets.map(() => 10),
     audio_top_k: offsets.map(() => 12),
+    // Used by guided models alone: every row has its own.
+    guidance: offsets.map((__, row) => 2 + row),
+    condition_description: offsets.map((__, row) => row),
+    condition_pace: offsets.map((__, row) => row % 2),
     text_noise: offsets.flatMap((offset) => rowNoise(offset, textWidth)),
     audio_noise: offsets.flatMap((offset) => rowNoise(offset + 1000, perRow)),
   };
@@ -88,6 +93,7 @@ function feedOf(
 describe.each([
   ['the demo', 'demo'],
   ['a checkpoint of unusual sizes', unusual],
+  ['a guided checkpoint', guided],
 ])('%s', (_, checkpoint) => {
   let built: Built;
   let session: GraphSession;
@@ -177,6 +183,9 @@ describe.each([
     const forced = Array.from({ length: codebooks }, (_unused, index) => (index * 3 + 1) % 20);
     const first = await session.step({
       ...feedOf(session, [0, 0, 0], [silence, silence, silence], [true, true, true]),
+      guidance: [2, 2, 2],
+      condition_description: [1, 1, 1],
+      condition_pace: [0, 0, 0],
       forced_text: [-1, 7, -1],
       forced_codes: [...forced.map(() => -1), ...forced, ...forced.map(() => -1)],
     });

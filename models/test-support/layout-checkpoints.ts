@@ -252,7 +252,7 @@ function depthSlices(source: Matrices, config: Config): [number, string, Matrix]
 }
 
 /** All tensors of a bfloat16 safetensors file. */
-function readMatrices(path: string): Matrices {
+export function readMatrices(path: string): Matrices {
   const bytes = readFileSync(path);
   const headerBytes = Number(bytes.readBigUInt64LE());
   const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerBytes)) as Record<

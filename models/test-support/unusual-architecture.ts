@@ -56,6 +56,29 @@ const TRANSCRIPTION: LanguageModelConfigFile = {
   stt_config: { audio_delay_seconds: 0.33, audio_silence_prefix_seconds: 0.1 },
 };
 
+/** What a model that translates has beside it, two conditions in place of one. */
+const TRANSLATION: LanguageModelConfigFile = {
+  ...LANGUAGE_MODEL,
+  model_type: 'hibiki',
+  conditioners: {
+    description: {
+      type: 'lut',
+      lut: {
+        n_bins: 9,
+        dim: 7,
+        tokenizer: 'noop',
+        possible_values: ['very_bad', 'bad', 'neutral', 'very_good'],
+      },
+    },
+    pace: {
+      type: 'lut',
+      lut: { n_bins: 2, dim: 3, tokenizer: 'noop', possible_values: ['very_good', 'very_bad'] },
+    },
+  },
+  fuser: { sum: ['pace', 'description'], cross: [], prepend: [] },
+  lm_gen_config: { cfg_coef: 2.5 },
+};
+
 const MIMI = {
   sample_rate: 24000,
   channels: 1,
@@ -99,3 +122,5 @@ const MIMI = {
 export const UNUSUAL_ARCHITECTURE: Architecture = { config: LANGUAGE_MODEL, mimi: MIMI };
 
 export const UNUSUAL_TRANSCRIPTION: Architecture = { config: TRANSCRIPTION, mimi: MIMI };
+
+export const UNUSUAL_TRANSLATION: Architecture = { config: TRANSLATION, mimi: MIMI };
