@@ -10,6 +10,7 @@ import { buildModel, CheckpointError, readModelKind } from './build.ts';
 import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import type { ModelManifest } from './manifest.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
+import { LAYOUTS, writeLayout } from './test-support/layout-checkpoints.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
 import { UNUSUAL_TRANSCRIPTION } from './test-support/unusual-architecture.ts';
 import {
@@ -22,6 +23,9 @@ const FRAME_SAMPLES = 1920;
 const ROWS = 2;
 /** Beyond the context of the random checkpoint. */
 const FRAMES = 12;
+
+/** Widths that every layout can quantise: multiples of 32, inside the gate as well. */
+const WIDE = { dim: 64, num_heads: 2, kv_repeat: 1, hidden_scale: 4.5, bias_proj: false };
 
 const directory = mkdtempSync(join(tmpdir(), 'moshi-transcription-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -175,6 +179,28 @@ describe('a random model that only listens', () => {
     }
     await session.close();
   });
+
+  test.each(LAYOUTS)(
+    'in the layout %s gives what its numbers give as plain float32',
+    async (layout) => {
+      const from = await random(`wide-${layout}`, WIDE);
+      const [stored, plain] = [join(directory, layout), join(directory, `${layout}-plain`)];
+      writeLayout(from, { layout, stored, plain });
+      const outputs: number[][] = [];
+      for (const folder of [stored, plain]) {
+        const session = await GraphSession.open(await build(folder), 'frame', 1);
+        const values: number[] = [];
+        for (const [frame, pcm] of speech.entries()) {
+          const result = await session.step(greedyFeed(session.graph, frame, pcm));
+          values.push(...Array.from(result['pauses']!, Number));
+          values.push(...Array.from(result['text_logits']!, Number));
+        }
+        await session.close();
+        outputs.push(values);
+      }
+      expect(normalizedError(outputs[0]!, outputs[1]!)).toBeLessThan(1e-9);
+    },
+  );
 
   test('without pause heads has no such output', async () => {
     const { manifest } = await build(await random('headless', { extra_heads_num_heads: 0 }));

@@ -1,4 +1,5 @@
 /** `transcribe`: the words of a file, with their times. */
+import type { ModelManifest } from '../../models/manifest.ts';
 import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../plugins/moshi/engine/end-of-turn.ts';
 import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
@@ -65,10 +66,7 @@ export async function runTranscribe(
   });
   const turn = new EndOfTurn(transcription.delayFrames);
   const turnHead = manifest.pauses?.horizonsSeconds?.indexOf(TURN_HORIZON_SECONDS) ?? -1;
-  const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription;
-  const heard = new Float32Array(before + speech.length + after);
-  heard.set(speech, before);
-  const frames = cutFrames(heard, 'drop');
+  const frames = transcriptionFrames(transcription, speech);
   const runner = await openRunner({
     modelDirectory: directory,
     device: config.engine.device,
@@ -91,8 +89,7 @@ export async function runTranscribe(
           stream: process.stderr,
           clock: () => performance.now(),
         });
-    // Nothing is heard in the first step: it is given the first frame, too (run_inference.py).
-    for (const [index, pcm] of [...frames.slice(0, 1), ...frames].entries()) {
+    for (const [index, pcm] of frames.entries()) {
       const [result] = runner.step([{ row: 0, pcm }]);
       progress?.update(index);
       const [token] = result?.frameTokens ?? [];
@@ -123,14 +120,31 @@ export async function runTranscribe(
   }
 }
 
+/**
+ * What a model that transcribes must hear, frame by frame, to write down all of `speech`: silence
+ * around it, and the first frame twice, because nothing is heard in the first step.
+ *
+ * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/run_inference.py.
+ */
+export function transcriptionFrames(
+  transcription: NonNullable<ModelManifest['transcription']>,
+  speech: Float32Array,
+): Float32Array[] {
+  const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription;
+  const heard = new Float32Array(before + speech.length + after);
+  heard.set(speech, before);
+  const frames = cutFrames(heard, 'drop');
+  return [...frames.slice(0, 1), ...frames];
+}
+
 function addWords(words: TimedWord[], events: readonly WordEvent[]): void {
   for (const event of events) {
     if (event.type === 'word') {
       words.push({ text: event.text, startMs: event.startMs, endMs: Number.NaN });
       continue;
     }
-    for (const word of words.filter(({ endMs }) => Number.isNaN(endMs))) {
-      word.endMs = event.endMs;
+    for (let last = words.length - 1; Number.isNaN(words[last]?.endMs); last -= 1) {
+      words[last] = { ...(words[last] as TimedWord), endMs: event.endMs };
     }
   }
 }
