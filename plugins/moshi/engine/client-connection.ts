@@ -173,6 +173,13 @@ export class ClientConnection {
     // Throws, and so ends this connection, before a slot is taken.
     chooseConditions(this.#options.manifest, row);
     const outcome = this.#options.attach(reservationKey, row, {
+      onReady: () =>
+        this.#send({
+          type: 'ready',
+          protocol: PROTOCOL_VERSION,
+          conversationId: this.#id,
+          model: this.#options.model,
+        }),
       onFrame: (frame) => {
         this.#socket.send(encodeFrameMessage(frame));
         if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
@@ -189,12 +196,6 @@ export class ClientConnection {
     const { conversation } = outcome;
     this.#conversation = conversation;
     this.#options.logger.info({ conversation: this.#id, slot: conversation.slot }, 'started');
-    this.#send({
-      type: 'ready',
-      protocol: PROTOCOL_VERSION,
-      conversationId: this.#id,
-      model: this.#options.model,
-    });
   }
 
   /** A peer that vanished without a word would hold its slot for ever. */

@@ -8,6 +8,7 @@ import { Conversations } from './conversations.ts';
 import { DeviceError, type SteppingDevice, type StepOutcome } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import { StepTimes } from './step-times.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 import { Vocabulary } from './text-decoder.ts';
 
 const SLOTS = 2;
@@ -21,6 +22,7 @@ const frame = new Float32Array(FRAME_SAMPLES);
 class ManualDevice implements SteppingDevice {
   readonly batches = [1, 2];
   readonly requests: string[] = [];
+  promptSteps = 0;
   readonly tensors = {
     pcm: new Float32Array(SLOTS * FRAME_SAMPLES),
     execMask: new Uint8Array(SLOTS),
@@ -40,6 +42,10 @@ class ManualDevice implements SteppingDevice {
   }
   reset(slot: number): void {
     this.requests.push(`reset ${slot}`);
+  }
+  async prompt(slot: number): Promise<number> {
+    this.requests.push(`prompt ${slot}`);
+    return Promise.resolve(this.promptSteps);
   }
   move(from: number, to: number): void {
     this.requests.push(`move ${from} ${to}`);
@@ -75,14 +81,17 @@ function setUp() {
     now: () => 0,
     onFailure: (reason) => failures.push(reason),
   });
-  const join = () => {
+  const join = (prompt: SystemPrompt | null = null) => {
     const frames: FrameMessage[] = [];
     const ends: string[] = [];
-    const conversation = conversations.attach(ROW, {
-      onFrame: (message) => frames.push(message),
-      onFailed: (reason) => ends.push(reason),
-    })!;
-    return { conversation, frames, ends };
+    const ready = vi.fn();
+    const listener = {
+      onReady: ready,
+      onFrame: (message: FrameMessage) => frames.push(message),
+      onFailed: (reason: string) => ends.push(reason),
+    };
+    const conversation = conversations.attach(ROW, listener, prompt)!;
+    return { conversation, frames, ends, ready };
   };
   return { device, conversations, failures, join };
 }
@@ -162,6 +171,58 @@ test('when one leaves, the highest takes its slot between two steps and misses n
   expect(b.frames.map(({ step }) => step)).toEqual([0, 1]);
   b.conversation.leave();
   expect(join().conversation.slot).toBe(0);
+});
+
+describe('a prompt', () => {
+  const prompt: SystemPrompt = { key: 'persona', promptSteps: 2, steps: [] };
+
+  test('is gone through as fast as the device can, beside others, before anything is heard', async () => {
+    const { device, join } = setUp();
+    device.promptSteps = 2;
+    const [a, b] = [join(), join(prompt)];
+    await vi.advanceTimersByTimeAsync(0);
+    expect(a.ready).toHaveBeenCalledOnce();
+    expect(device.requests.slice(-2)).toEqual(['prompt 1', 'step 2']);
+    device.tensors.pcm.fill(0.5);
+    a.conversation.push(frame);
+    b.conversation.push(frame);
+    await device.end();
+    expect(device.requests.at(-1)).toBe('step 2');
+    expect([...device.tensors.execMask]).toEqual([1, 1]);
+    expect(device.tensors.pcm.at(-1)).toBe(0);
+    expect([a.frames.length, b.ready.mock.calls.length]).toEqual([0, 0]);
+    await device.end();
+    expect([a.frames.length, b.frames.length, b.ready.mock.calls.length]).toEqual([1, 0, 1]);
+    await device.end();
+    expect(b.frames.map(({ step }) => step)).toEqual([0]);
+  });
+
+  test('that is remembered lets the conversation hear at once', async () => {
+    const { device, join } = setUp();
+    const a = join(prompt);
+    a.conversation.push(frame);
+    expect(device.requests.at(-1)).toBe('prompt 0');
+    await vi.advanceTimersByTimeAsync(0);
+    expect(a.ready).toHaveBeenCalledOnce();
+    await device.end();
+    expect(a.frames).toHaveLength(1);
+  });
+
+  test('is gone through again after a reset, and its end is told once', async () => {
+    const { device, join } = setUp();
+    device.promptSteps = 1;
+    const a = join(prompt);
+    await vi.advanceTimersByTimeAsync(0);
+    await device.end();
+    a.conversation.reset();
+    expect(device.requests.slice(-2)).toEqual(['reset 0', 'prompt 0']);
+    await vi.advanceTimersByTimeAsync(0);
+    a.conversation.push(frame);
+    await device.end();
+    await device.end();
+    expect(a.frames.map(({ step }) => step)).toEqual([0]);
+    expect(a.ready).toHaveBeenCalledOnce();
+  });
 });
 
 describe('a device', () => {

@@ -15,6 +15,7 @@ import type { EngineMetrics } from './engine-metrics.ts';
 import type { RowOptions } from './frame-stepper.ts';
 import { FrameScheduler, type PlannedStep } from './scheduler.ts';
 import type { StepTimes } from './step-times.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 import { StreamingTextDecoder, type Vocabulary } from './text-decoder.ts';
 
 /** A step that takes this long hangs: more than a hundred frames have passed. */
@@ -23,6 +24,8 @@ const DROP_LOG_INTERVAL_MS = 5_000;
 
 /** What the owner of a conversation hears. */
 export type ConversationListener = {
+  /** It hears from now on: its prompt is done. Once, never before `attach` has returned. */
+  onReady: () => void;
   onFrame: (frame: FrameMessage) => void;
   /** The conversation has ended and its slot is free. */
   onFailed: (message: string) => void;
@@ -43,6 +46,8 @@ type State = {
   slot: number;
   readonly listener: ConversationListener;
   readonly decoder: StreamingTextDecoder;
+  readonly prompt: SystemPrompt | null;
+  isReady: boolean;
   step: number;
   droppedFrames: number;
   /** Counts resets: a step that began before one says nothing about the conversation after it. */
@@ -89,8 +94,16 @@ export class Conversations {
     return this.#failure;
   }
 
-  /** Starts a conversation; null if all slots are taken. */
-  attach(options: RowOptions, listener: ConversationListener): Conversation | null {
+  /**
+   * Starts a conversation; null if all slots are taken.
+   *
+   * @param prompt - What it goes through before it hears, for models that take prompts.
+   */
+  attach(
+    options: RowOptions,
+    listener: ConversationListener,
+    prompt: SystemPrompt | null = null,
+  ): Conversation | null {
     const slot = this.#scheduler.attach();
     if (slot === null) {
       return null;
@@ -99,12 +112,15 @@ export class Conversations {
       slot,
       listener,
       decoder: new StreamingTextDecoder(this.#options.vocabulary),
+      prompt,
+      isReady: false,
       step: 0,
       droppedFrames: 0,
       epoch: 0,
     };
     this.#states[slot] = state;
     this.#options.device.attach(slot, options);
+    this.#begin(state);
     const whileAttached = (act: () => void): void => {
       if (this.#states[state.slot] === state) {
         act();
@@ -136,6 +152,40 @@ export class Conversations {
     state.decoder.reset();
     state.step = 0;
     state.epoch += 1;
+    this.#begin(state);
+  }
+
+  /** Lets an empty conversation begin, with its prompt if it has one. */
+  #begin(state: State): void {
+    const { prompt, epoch } = state;
+    const { device, metrics } = this.#options;
+    if (prompt !== null) {
+      this.#scheduler.hold(state.slot);
+    }
+    const promptSteps = prompt === null ? Promise.resolve(0) : device.prompt(state.slot, prompt);
+    promptSteps.then(
+      (steps) => {
+        if (this.#states[state.slot] !== state || state.epoch !== epoch) {
+          return;
+        }
+        if (prompt !== null) {
+          metrics.prompted(steps === 0);
+          this.#scheduler.prompt(state.slot, steps);
+        }
+        if (steps === 0) {
+          this.#becomeReady(state);
+        }
+        this.#stepIfIdle();
+      },
+      (error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)),
+    );
+  }
+
+  #becomeReady(state: State): void {
+    if (!state.isReady) {
+      state.isReady = true;
+      state.listener.onReady();
+    }
   }
 
   #free({ slot }: State): void {
@@ -196,7 +246,7 @@ export class Conversations {
       this.#options.metrics.step(outcome.stepMs, plan.rows.length);
       this.#options.stepTimes.observe(plan.batch, outcome.stepMs);
     }
-    for (const [index, { slot, queuedMs }] of plan.rows.entries()) {
+    for (const [index, { slot, queuedMs, promptStepsLeft }] of plan.rows.entries()) {
       const state = this.#states[slot] ?? null;
       const before = epochs[index];
       if (state === null || state !== before?.state || state.epoch !== before.epoch) {
@@ -206,6 +256,10 @@ export class Conversations {
         this.#endRow(state, `The model failed in a step: ${outcome.message}`);
       } else if (outcome.failedSlots.includes(slot)) {
         this.#endRow(state, 'The model computed something that is no sound.');
+      } else if (promptStepsLeft !== null) {
+        if (promptStepsLeft === 0) {
+          this.#becomeReady(state);
+        }
       } else {
         this.#options.metrics.queued(queuedMs);
         state.listener.onFrame(this.#frame(slot, state, queuedMs, outcome.stepMs));

@@ -2,6 +2,7 @@
 import type { FrameBuffers, RowOptions } from './frame-stepper.ts';
 import type { ModelDirectory } from './model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 
 /** `workerData` of the worker thread. */
 export type DeviceOptions = {
@@ -10,12 +11,16 @@ export type DeviceOptions = {
   device: Device;
   /** Threads within an operator. */
   threads: number;
+  /** Memory for prompts that conversations may begin with again. */
+  snapshotBudgetBytes: number;
 };
 
 /** In the order they are sent, so a slot may be given to another conversation at any time. */
 export type DeviceRequest =
   | ({ type: 'attach'; slot: number } & RowOptions)
   | { type: 'reset'; slot: number }
+  /** The answer is `prompted` with the same id. */
+  | { type: 'prompt'; id: number; slot: number; prompt: SystemPrompt }
   | { type: 'move'; from: number; to: number }
   | { type: 'step'; batch: number }
   | { type: 'close' };
@@ -30,6 +35,7 @@ export type DeviceReply =
       runtimeVersion: string;
     }
   | { type: 'refused'; errorName: string; message: string }
+  | { type: 'prompted'; id: number; promptSteps: number }
   | { type: 'stepped'; stepMs: number; failedSlots: number[] }
   | { type: 'step_failed'; message: string }
   | { type: 'closed' };

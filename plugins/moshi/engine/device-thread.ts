@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
 import { frameTensors, type FrameTensors, type RowOptions } from './frame-stepper.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 
 export type StepOutcome =
   { ok: true; stepMs: number; failedSlots: number[] } | { ok: false; message: string };
@@ -14,6 +15,12 @@ export interface SteppingDevice {
   readonly tensors: FrameTensors;
   attach(slot: number, options: RowOptions): void;
   reset(slot: number): void;
+  /**
+   * Makes an attached or reset conversation begin with a prompt.
+   *
+   * @returns Steps that it takes before it hears. Rejects when the device is gone for good.
+   */
+  prompt(slot: number, prompt: SystemPrompt): Promise<number>;
   /** Moves a conversation into a free slot; it goes on there. */
   move(from: number, to: number): void;
   /** At most one at a time. Rejects when the device is gone for good. */
@@ -28,7 +35,7 @@ export class DeviceError extends Error {
 
 const CLOSE_TIMEOUT_MS = 5_000;
 
-type Waiting = { resolve: (outcome: StepOutcome) => void; reject: (error: Error) => void };
+type Waiting<T> = { resolve: (value: T) => void; reject: (error: Error) => void };
 
 export class DeviceThread implements SteppingDevice {
   readonly batches: readonly number[];
@@ -37,7 +44,9 @@ export class DeviceThread implements SteppingDevice {
   /** Per batch size, how long a step of nobody takes. */
   readonly idleStepMs: ReadonlyMap<number, number>;
   readonly #worker: Worker;
-  #waiting: Waiting | null = null;
+  #waiting: Waiting<StepOutcome> | null = null;
+  readonly #prompting = new Map<number, Waiting<number>>();
+  #nextId = 0;
   #death: DeviceError | null = null;
 
   private constructor(worker: Worker, ready: Extract<DeviceReply, { type: 'ready' }>) {
@@ -81,6 +90,19 @@ export class DeviceThread implements SteppingDevice {
     this.#send({ type: 'reset', slot });
   }
 
+  prompt(slot: number, prompt: SystemPrompt): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== null) {
+        reject(this.#death);
+        return;
+      }
+      const id = this.#nextId;
+      this.#nextId += 1;
+      this.#prompting.set(id, { resolve, reject });
+      this.#send({ type: 'prompt', id, slot, prompt });
+    });
+  }
+
   move(from: number, to: number): void {
     this.#send({ type: 'move', from, to });
   }
@@ -118,6 +140,11 @@ export class DeviceThread implements SteppingDevice {
   }
 
   #onReply(reply: DeviceReply): void {
+    if (reply.type === 'prompted') {
+      this.#prompting.get(reply.id)?.resolve(reply.promptSteps);
+      this.#prompting.delete(reply.id);
+      return;
+    }
     const waiting = this.#waiting;
     this.#waiting = null;
     if (reply.type === 'stepped') {
@@ -129,8 +156,11 @@ export class DeviceThread implements SteppingDevice {
 
   #onDeath(reason: string): void {
     this.#death ??= new DeviceError(`The thread that runs the model is gone: ${reason}.`);
-    this.#waiting?.reject(this.#death);
+    for (const waiting of [this.#waiting, ...this.#prompting.values()]) {
+      waiting?.reject(this.#death);
+    }
     this.#waiting = null;
+    this.#prompting.clear();
   }
 }
 

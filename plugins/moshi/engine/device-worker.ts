@@ -48,6 +48,11 @@ try {
       case 'reset':
         stepper.reset(request.slot);
         break;
+      case 'prompt': {
+        const { id, slot, prompt } = request;
+        reply({ type: 'prompted', id, promptSteps: stepper.prompt(slot, prompt) });
+        break;
+      }
       case 'move':
         stepper.move(request.from, request.to);
         break;

@@ -16,6 +16,7 @@ export class EngineMetrics {
   readonly #late: Counter;
   readonly #dropped: Counter;
   readonly #moves: Counter;
+  readonly #prompts: Counter;
   readonly #errors: Counter;
   readonly #stepSeconds: Histogram;
   readonly #queuedSeconds: Histogram;
@@ -48,6 +49,12 @@ export class EngineMetrics {
     this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
     this.#moves = counter('moshi_moves_total', 'Conversations moved into a lower slot.');
+    this.#prompts = new Counter({
+      name: 'moshi_prompts_total',
+      help: 'Conversations begun with a prompt, from a snapshot or step by step.',
+      labelNames: ['from'],
+      registers,
+    });
     this.#errors = new Counter({
       name: 'moshi_errors_total',
       help: 'Conversations that ended with an error.',
@@ -91,6 +98,10 @@ export class EngineMetrics {
 
   moved(): void {
     this.#moves.inc();
+  }
+
+  prompted(fromSnapshot: boolean): void {
+    this.#prompts.inc({ from: fromSnapshot ? 'snapshot' : 'steps' });
   }
 
   error(code: EngineErrorCode): void {

@@ -31,6 +31,8 @@ import { DEVICE_MEMORY, type Device } from './onnxruntime/execution-provider.ts'
 import { RESERVATION_MS, Reservations } from './reservations.ts';
 import { StepTimes } from './step-times.ts';
 
+/** For prompts that conversations may begin with again: one of a 7B model, many of a small one. */
+const SNAPSHOT_BUDGET_BYTES = 2e9;
 /** A reservation's body is a key of at most 200 characters. */
 const MAX_BODY_BYTES = 4_096;
 
@@ -75,10 +77,18 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const needs = await memoryNeeds(model, slots);
   // Where states live on another device its own allocator says what is missing.
   const isOwnMemory = DEVICE_MEMORY[device] === null;
+  let snapshotBudgetBytes = model.manifest.prompt === null ? 0 : SNAPSHOT_BUDGET_BYTES;
   if (isOwnMemory) {
-    refuseTooLittleMemory(needs, availableMemory());
+    const spareBytes = refuseTooLittleMemory(needs, availableMemory());
+    snapshotBudgetBytes = Math.min(snapshotBudgetBytes, spareBytes / 2);
   }
-  const deviceThread = await DeviceThread.open({ model, slots, device, threads });
+  const deviceThread = await DeviceThread.open({
+    model,
+    slots,
+    device,
+    threads,
+    snapshotBudgetBytes,
+  });
   if (isOwnMemory) {
     try {
       refuseTooLittleMemory({ ...needs, weightsBytes: 0 }, availableMemory());

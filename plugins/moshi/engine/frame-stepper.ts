@@ -13,6 +13,8 @@ import {
 } from './condition-choice.ts';
 import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
 import { RandomGenerator } from './random.ts';
+import { SnapshotCache } from './snapshot-cache.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 
 /** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
 export type FrameTensors = {
@@ -44,7 +46,19 @@ export type RowOptions = ConditionWishes & {
   seed: number;
 };
 
-type Row = RowOptions & { random: RandomGenerator };
+type Row = {
+  readonly sampling: SamplingOptions;
+  readonly seed: number;
+  readonly wishes: ConditionWishes;
+  random: RandomGenerator;
+  /** What the row is made to do first, and how much of it is done; null when all is. */
+  prompt: { readonly of: SystemPrompt; done: number } | null;
+};
+
+export type FrameStepperOptions = Omit<GraphSetOptions, 'kind'> & {
+  /** Memory for prompts that conversations may begin with again; none if missing. */
+  snapshotBudgetBytes?: number;
+};
 
 /** A conversation kept aside, for one of the rows of the stepper that took it. */
 export type Snapshot = {
@@ -77,13 +91,15 @@ export class FrameStepper {
   readonly graphs: GraphSet;
   readonly #manifest: ModelManifest;
   readonly #rows: (Row | null)[];
+  readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
   readonly #textNoise: Float32Array;
   readonly #audio: AudioDraw | null;
 
   /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
-  constructor(options: Omit<GraphSetOptions, 'kind'>) {
+  constructor({ snapshotBudgetBytes = 0, ...options }: FrameStepperOptions) {
     this.#manifest = options.model.manifest;
+    this.#snapshots = new SnapshotCache(snapshotBudgetBytes);
     this.graphs = new GraphSet({ ...options, kind: 'frame' });
     this.batches = this.graphs.batches;
     this.tensors = frameTensors(this.buffers());
@@ -139,7 +155,8 @@ export class FrameStepper {
       textTopK: Math.min(sampling.textTopK, textWidth),
       audioTopK: Math.min(sampling.audioTopK, audioWidth),
     };
-    this.#rows[slot] = { sampling: clamped, seed, random: new RandomGenerator(seed) };
+    const random = new RandomGenerator(seed);
+    this.#rows[slot] = { sampling: clamped, seed, wishes, random, prompt: null };
     this.graphs.input('text_temperature').float32()[slot] = clamped.textTemperature;
     this.graphs.input('text_top_k').int64()[slot] = BigInt(clamped.textTopK);
     if (this.#audio !== null) {
@@ -147,6 +164,23 @@ export class FrameStepper {
       this.#audio.topK[slot] = BigInt(clamped.audioTopK);
     }
     this.#forget(slot);
+  }
+
+  /**
+   * Makes an attached or reset row begin with a prompt, whose steps are forced and draw no noise. If
+   * a row has gone through the same prompt lately, this one begins where that one was.
+   *
+   * @returns Steps that the row takes before it hears anybody.
+   */
+  prompt(slot: number, prompt: SystemPrompt): number {
+    const row = this.#rows[slot];
+    assert(row !== null && row !== undefined, `nobody is in row ${slot}`);
+    const snapshot = this.#snapshots.get(snapshotKey(row, prompt));
+    if (snapshot !== null) {
+      this.restore(slot, snapshot);
+    }
+    row.prompt = { of: prompt, done: snapshot === null ? 0 : prompt.promptSteps };
+    return prompt.promptSteps - row.prompt.done;
   }
 
   /** Makes the next step of a row read [W] numbers in place of its tokens, or its tokens (null). */
@@ -159,6 +193,7 @@ export class FrameStepper {
     const row = this.#rows[slot];
     if (row !== null && row !== undefined) {
       row.random = new RandomGenerator(row.seed);
+      row.prompt = null;
     }
     this.#forget(slot);
   }
@@ -189,7 +224,7 @@ export class FrameStepper {
       bytes: this.graphs.rowBytes,
       state,
       offset: this.#offset[slot] ?? 0n,
-      noise: row === null || row === undefined ? null : { ...row, random: row.random.clone() },
+      noise: row == null ? null : { seed: row.seed, random: row.random.clone() },
       dispose: () => this.graphs.recycle(state),
     };
   }
@@ -247,6 +282,7 @@ export class FrameStepper {
     const { execMask } = this.tensors;
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
+        this.#force(slot);
         this.#drawNoise(slot);
       }
     }
@@ -259,6 +295,7 @@ export class FrameStepper {
           failed.push(slot);
           this.reset(slot);
         }
+        this.#keepPrompted(slot);
       }
     }
     return failed;
@@ -278,10 +315,37 @@ export class FrameStepper {
     this.#offset[slot] = 0n;
   }
 
-  /** Greedy rows skip it; others draw as many as their top-k looks at. */
+  /** Writes what the prompt makes of a row's next step; after its last step, that nothing is forced. */
+  #force(slot: number): void {
+    const row = this.#rows[slot];
+    if (row?.prompt == null) {
+      return;
+    }
+    const { of, done } = row.prompt;
+    const step = of.steps[done];
+    const { forcedText, forcedCodes } = this.tensors;
+    const codebooks = this.#manifest.generatedCodebooks + this.#manifest.heardCodebooks;
+    forcedText[slot] = BigInt(step?.text ?? FREE);
+    for (let codebook = 0; codebook < codebooks; codebook += 1) {
+      forcedCodes[slot * codebooks + codebook] = BigInt(step?.codes[codebook] ?? FREE);
+    }
+    this.setEmbedding(slot, step?.embedding ?? null);
+    row.prompt = step === undefined ? null : { of, done: done + 1 };
+  }
+
+  /** Keeps a row that has just gone through its prompt for others with the same one. */
+  #keepPrompted(slot: number): void {
+    const row = this.#rows[slot];
+    if (row?.prompt != null && row.prompt.done === row.prompt.of.promptSteps) {
+      const key = snapshotKey(row, row.prompt.of);
+      this.#snapshots.put(key, this.graphs.rowBytes, () => this.save(slot));
+    }
+  }
+
+  /** Greedy rows and those in their prompt skip it; others draw as many as their top-k looks at. */
   #drawNoise(slot: number): void {
     const row = this.#rows[slot];
-    if (row === null || row === undefined) {
+    if (row == null || (row.prompt !== null && row.prompt.done <= row.prompt.of.promptSteps)) {
       return;
     }
     const { sampling, random } = row;
@@ -326,6 +390,11 @@ export class FrameStepper {
     }
     return true;
   }
+}
+
+/** What a prompted row's state depends on. */
+function snapshotKey({ wishes }: Row, { key }: SystemPrompt): string {
+  return JSON.stringify([key, wishes]);
 }
 
 /** @throws AssertionError if the model reads no embeddings, or other ones. */

@@ -47,15 +47,17 @@ export async function memoryNeeds(model: ModelDirectory, slots: number): Promise
  *
  * @param weightsBytes - Still to be loaded; 0 afterwards.
  * @param availableBytes - `availableMemory()`.
+ * @returns Bytes that are left.
  * @throws MemoryError with what is needed, what there is, and how many conversations would fit.
  */
 export function refuseTooLittleMemory(
   { weightsBytes, bytesPerConversation, rows }: MemoryNeeds,
   availableBytes: number,
-): void {
+): number {
   const statesBytes = bytesPerConversation * rows;
-  if (weightsBytes + statesBytes <= availableBytes) {
-    return;
+  const leftBytes = availableBytes - weightsBytes - statesBytes;
+  if (leftBytes >= 0) {
+    return leftBytes;
   }
   const fitting = Math.floor((availableBytes - weightsBytes) / bytesPerConversation);
   throw new MemoryError(

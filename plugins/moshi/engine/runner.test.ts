@@ -129,6 +129,28 @@ describe.each(CHECKPOINTS)('%s', (checkpoint) => {
       snapshot.dispose();
     }));
 
+  test('a prompt that another row went through leads to the same bits as going through it', async () => {
+    const talk = async (snapshotBudgetBytes: number): Promise<FrameResult[]> => {
+      const runner = await openRunner({ modelDirectory, slots: 4, snapshotBudgetBytes });
+      const { generatedCodebooks, heardCodebooks } = runner.manifest;
+      const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, (_, k) => k + 1);
+      const steps = Array.from({ length: 8 }, (_, step) => ({
+        text: 20 + step,
+        // The last ones fall into the conversation and force only some.
+        codes: step < 6 ? codes : codes.map((code) => (code % 2 === 0 ? code : -1)),
+        embedding: null,
+      }));
+      const prompt = { key: 'persona', promptSteps: 6, steps };
+      const computes = runner.start(3, { sampling: NOISY, seed: 7, prompt });
+      const restores = runner.start(0, { sampling: NOISY, seed: 8, prompt });
+      expect([computes === null, restores === null]).toEqual([false, snapshotBudgetBytes > 0]);
+      const said = input.slice(0, 12).map((pcm) => runner.step([{ row: 0, pcm }], 4)[0]!);
+      runner.dispose();
+      return said;
+    };
+    expect(await talk(1e9)).toEqual(await talk(0));
+  });
+
   test('of three conversations two say the same greedy words after the third has left', () =>
     withRunner((runner) => {
       const frames = input.slice(0, 24);

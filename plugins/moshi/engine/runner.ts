@@ -11,7 +11,7 @@ import { GraphSet } from './graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
-import type { ForcedStep, SystemPrompt } from './system-prompt.ts';
+import type { SystemPrompt } from './system-prompt.ts';
 import { StreamingTextDecoder } from './text-decoder.ts';
 
 export type RunnerOptions = {
@@ -22,6 +22,8 @@ export type RunnerOptions = {
   device?: Device;
   /** Threads within an operator; 1 if missing. */
   threads?: number;
+  /** Memory for prompts that conversations may begin with again; none if missing. */
+  snapshotBudgetBytes?: number;
 };
 
 export type RowInput = {
@@ -66,8 +68,6 @@ export class Runner {
   readonly #runtime: OnnxRuntime;
   readonly #stepper: FrameStepper;
   readonly #decoders: StreamingTextDecoder[];
-  /** Steps of a row's prompt that are still to come. */
-  readonly #forced: ForcedStep[][];
 
   /** Use `openRunner`. */
   constructor(
@@ -80,7 +80,6 @@ export class Runner {
     this.#runtime = runtime;
     this.#stepper = stepper;
     this.#decoders = decoders;
-    this.#forced = decoders.map(() => []);
   }
 
   /**
@@ -100,10 +99,10 @@ export class Runner {
       ...wishes,
     });
     this.#decoders[row]?.reset();
-    this.#forced[row] = [...(prompt?.steps ?? [])];
+    const promptSteps = prompt === undefined ? 0 : this.#stepper.prompt(row, prompt);
     const silence = new Float32Array(this.manifest.frameSamples);
     let last: FrameResult | null = null;
-    for (let step = 0; step < (prompt?.promptSteps ?? 0); step += 1) {
+    for (let step = 0; step < promptSteps; step += 1) {
       // The model is made to write the prompt's text; it is none of the transcript.
       this.#decoders[row]?.reset();
       last = this.step([{ row, pcm: silence }])[0] ?? null;
@@ -123,11 +122,8 @@ export class Runner {
     const { frameSamples, generatedCodebooks, heardCodebooks } = this.manifest;
     const codebooks = generatedCodebooks + heardCodebooks;
     tensors.execMask.fill(0);
-    for (const { row, pcm, ...given } of inputs) {
-      const prompted = this.#forced[row]?.shift();
-      const forcedText = prompted?.text ?? given.forcedText;
-      const forcedCodes = prompted?.codes ?? given.forcedCodes;
-      this.#stepper.setEmbedding(row, prompted?.embedding ?? given.embedding ?? null);
+    for (const { row, pcm, forcedText, forcedCodes, embedding } of inputs) {
+      this.#stepper.setEmbedding(row, embedding ?? null);
       assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
       tensors.pcm.set(pcm, row * frameSamples);
       tensors.execMask[row] = 1;
@@ -216,11 +212,12 @@ export async function openRunner({
   slots = 1,
   device = 'cpu',
   threads = 1,
+  snapshotBudgetBytes = 0,
 }: RunnerOptions): Promise<Runner> {
   const model = await openModelDirectory(modelDirectory);
   const vocabulary = await readVocabulary(model);
   const runtime = new OnnxRuntime(device);
-  const stepper = new FrameStepper({ runtime, model, slots, threads });
+  const stepper = new FrameStepper({ runtime, model, slots, threads, snapshotBudgetBytes });
   const decoders = Array.from({ length: slots }, () => new StreamingTextDecoder(vocabulary));
   return new Runner(model.manifest, runtime, stepper, decoders);
 }

@@ -7,6 +7,9 @@
  * that takes less keeps every deadline; if steps take longer, the queues fill and drop (see
  * `FrameQueue`) instead of falling behind.
  *
+ * A conversation with a prompt goes through it first, at the device's speed, in the same steps in
+ * which others speak.
+ *
  * Conversations live in the lowest slots: when some leave, `compact` moves the highest down until the
  * smallest graph that holds as many holds them all.
  */
@@ -18,12 +21,29 @@ import { FrameQueue } from './frame-queue.ts';
 /** Whole frames of input that may wait per conversation: 240 ms. */
 export const MAX_WAITING_FRAMES = 3;
 
+export type PlannedRow = {
+  slot: number;
+  /** How long its frame has waited. */
+  queuedMs: number;
+  /** Steps of its prompt after this one; null if it hears. */
+  promptStepsLeft: number | null;
+};
+
+/** Who is in a slot. */
+type Occupant = {
+  readonly queue: FrameQueue;
+  /** Whether its prompt is still being looked for; it does not step then. */
+  held: boolean;
+  /** Steps it takes before it hears. */
+  promptSteps: number;
+};
+
 /** One run of a graph. */
 export type PlannedStep = {
   /** Rows of the graph to run. */
   batch: number;
   /** Slots that step, ascending. */
-  rows: { slot: number; queuedMs: number }[];
+  rows: PlannedRow[];
 };
 
 /** A conversation goes on in another slot. */
@@ -38,33 +58,37 @@ export type SchedulerOptions = {
 };
 
 export class FrameScheduler {
-  readonly #queues: (FrameQueue | null)[];
+  readonly #occupants: (Occupant | null)[];
   readonly #batches: readonly number[];
   readonly #now: () => number;
 
   constructor({ slots, batches, now }: SchedulerOptions) {
     assert((batches.at(-1) ?? 0) >= slots, `no graph covers ${slots} slots`);
-    this.#queues = Array.from({ length: slots }, () => null);
+    this.#occupants = Array.from({ length: slots }, () => null);
     this.#batches = batches;
     this.#now = now;
   }
 
   get attached(): number {
-    return this.#queues.filter((queue) => queue !== null).length;
+    return this.#occupants.filter((occupant) => occupant !== null).length;
   }
 
   /** Takes the lowest free slot, so that small graphs suffice; null if none is free. */
   attach(): number | null {
-    const slot = this.#queues.indexOf(null);
+    const slot = this.#occupants.indexOf(null);
     if (slot === -1) {
       return null;
     }
-    this.#queues[slot] = new FrameQueue(FRAME_SAMPLES, MAX_WAITING_FRAMES);
+    this.#occupants[slot] = {
+      queue: new FrameQueue(FRAME_SAMPLES, MAX_WAITING_FRAMES),
+      held: false,
+      promptSteps: 0,
+    };
     return slot;
   }
 
   leave(slot: number): void {
-    this.#queues[slot] = null;
+    this.#occupants[slot] = null;
   }
 
   /**
@@ -76,27 +100,42 @@ export class FrameScheduler {
    * @returns What the device has to do before its next step, or null if all are where they should be.
    */
   compact(): Move | null {
-    const from = this.#queues.findLastIndex((queue) => queue !== null);
+    const from = this.#occupants.findLastIndex((occupant) => occupant !== null);
     if (
       from === -1 ||
       batchFor(this.#batches, from + 1) === batchFor(this.#batches, this.attached)
     ) {
       return null;
     }
-    const to = this.#queues.indexOf(null);
-    this.#queues[to] = this.#queues[from] ?? null;
-    this.#queues[from] = null;
+    const to = this.#occupants.indexOf(null);
+    this.#occupants[to] = this.#occupants[from] ?? null;
+    this.#occupants[from] = null;
     return { from, to };
   }
 
   /** Forgets the input that waits. */
   reset(slot: number): void {
-    this.#queues[slot]?.clear();
+    this.#occupants[slot]?.queue.clear();
+  }
+
+  /** Keeps a conversation from stepping until `prompt` says what it has to go through first. */
+  hold(slot: number): void {
+    const occupant = this.#occupants[slot] ?? null;
+    assert(occupant !== null, `nobody is in slot ${slot}`);
+    occupant.held = true;
+  }
+
+  /** Lets a conversation step: first so many times with silence, as fast as the device can, then as it hears. */
+  prompt(slot: number, steps: number): void {
+    const occupant = this.#occupants[slot] ?? null;
+    assert(occupant !== null, `nobody is in slot ${slot}`);
+    occupant.held = false;
+    occupant.promptSteps = steps;
   }
 
   /** Adds samples and returns how many waiting frames were dropped to make room. */
   push(slot: number, samples: Float32Array): number {
-    return this.#queues[slot]?.push(samples, this.#now()) ?? 0;
+    return this.#occupants[slot]?.queue.push(samples, this.#now()) ?? 0;
   }
 
   /**
@@ -109,17 +148,28 @@ export class FrameScheduler {
     execMask.fill(0);
     const now = this.#now();
     const rows: PlannedStep['rows'] = [];
-    for (const [slot, queue] of this.#queues.entries()) {
+    for (const [slot, occupant] of this.#occupants.entries()) {
+      if (occupant === null || occupant.held) {
+        continue;
+      }
       const target = pcm.subarray(slot * FRAME_SAMPLES, (slot + 1) * FRAME_SAMPLES);
-      const completedMs = queue?.take(target) ?? null;
+      if (occupant.promptSteps > 0) {
+        target.fill(0);
+        occupant.promptSteps -= 1;
+        rows.push({ slot, queuedMs: 0, promptStepsLeft: occupant.promptSteps });
+        continue;
+      }
+      const completedMs = occupant.queue.take(target);
       if (completedMs !== null) {
-        execMask[slot] = 1;
-        rows.push({ slot, queuedMs: now - completedMs });
+        rows.push({ slot, queuedMs: now - completedMs, promptStepsLeft: null });
       }
     }
     const highest = rows.at(-1)?.slot;
     if (highest === undefined) {
       return null;
+    }
+    for (const { slot } of rows) {
+      execMask[slot] = 1;
     }
     return { batch: batchFor(this.#batches, highest + 1), rows };
   }
