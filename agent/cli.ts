@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { pino } from 'pino';
 import type { CommandContext } from './commands/command-context.ts';
 import { ARCHITECTURE_NAMES, type ArchitectureName } from '../models/generate/architectures.ts';
+import { precision, type Precision } from '../models/manifest.ts';
 import { device, loadConfig, quietenLibraries, readEnvironment, type Device } from './config.ts';
 
 const EXIT_FAILED = 1;
@@ -85,6 +86,33 @@ interface TranscribeFlags {
   in: string;
   json?: string;
   device?: Device;
+}
+
+/** Numbers between commas. */
+function wholeNumbers(text: string): number[] {
+  return text.split(',').map(wholeNumber);
+}
+
+/** Precisions between commas. */
+function precisions(text: string): Precision[] {
+  return text.split(',').map((name) => {
+    const parsed = precision.safeParse(name);
+    if (!parsed.success) {
+      throw new InvalidArgumentError(`They must be among ${precision.options.join(', ')}.`);
+    }
+    return parsed.data;
+  });
+}
+
+interface BenchFrameFlags {
+  model?: string;
+  like?: ArchitectureName;
+  batch: number[];
+  context: number[];
+  precision: Precision[];
+  threads: number;
+  frames: number;
+  json?: true;
 }
 
 interface CodecFlags {
@@ -291,6 +319,33 @@ function createProgram(): Command {
     .action(async (flags: { json?: true }) => {
       const { benchResampler } = await import('./commands/bench-resampler.ts');
       await benchResampler({ json: flags.json === true });
+    });
+  bench
+    .command('frame')
+    .description('one 80 ms frame: ms by part, and how near to the limit of the memory')
+    .addOption(modelOption())
+    .addOption(
+      new Option('--like <architecture>', 'random weights instead of a model').choices(
+        ARCHITECTURE_NAMES,
+      ),
+    )
+    .option('--batch <numbers>', 'conversations at once', wholeNumbers, [1])
+    .option('--context <numbers>', 'positions filled before', wholeNumbers, [0])
+    .option('--precision <names>', 'f32, q8, q4', precisions, ['f32'])
+    .option('--threads <number>', 'threads within an operator', wholeNumber, 2)
+    .option('--frames <number>', 'frames to time', wholeNumber, 60)
+    .option('--json', 'for programs')
+    .action(async (flags: BenchFrameFlags) => {
+      const { benchFrame } = await import('./commands/bench-frame.ts');
+      await benchFrame(createContext(overrides(flags)), {
+        like: flags.like ?? null,
+        batches: flags.batch,
+        contexts: flags.context,
+        precisions: flags.precision,
+        threads: flags.threads,
+        frames: flags.frames,
+        json: flags.json === true,
+      });
     });
   bench
     .command('latency')

@@ -85,6 +85,10 @@ const graphDescription = z.object({
   inputs: z.array(tensorDescription),
   outputs: z.array(tensorDescription),
   states: z.array(stateDescription),
+  /** Operators of a run, before onnxruntime joins or drops some. */
+  nodes: z.number().int().nonnegative(),
+  /** Bytes that a run reads of the weights: the least a run can take is these at memory's speed. */
+  weightBytes: z.number().int().nonnegative(),
 });
 export type GraphDescription = z.infer<typeof graphDescription>;
 

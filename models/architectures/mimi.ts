@@ -29,7 +29,7 @@ export function mimiEncoder(
   count: number,
 ): Value {
   const { mimi: config, mimiWeights: file } = checkpoint;
-  return graph.scope('mimi', () => {
+  return graph.scope('mimi-encoder', () => {
     const context = { graph, config: config.seanet, file, rows };
     const signal = reshape(graph, pcm, [graph.batch, config.frameSamples, 1]);
     const latents = seanetEncoder(context, signal, config.frameSamples); // [B, T, L]
@@ -52,7 +52,7 @@ export function mimiDecoder(
   count: number,
 ): Value {
   const { mimi: config, mimiWeights: file } = checkpoint;
-  return graph.scope('mimi', () => {
+  return graph.scope('mimi-decoder', () => {
     const column = graph.scope('dequantizer', () =>
       dequantize(graph, findQuantizer(file, config.quantizer), codes, count),
     );

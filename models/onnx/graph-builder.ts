@@ -18,6 +18,7 @@ import {
   type InitializerDescription,
   type NodeDescription,
 } from './model-proto.ts';
+import { weightBytesRead } from './weight-traffic.ts';
 
 /** The name of a tensor in the graph; only a builder makes them. */
 export type Value = string & { readonly __brand: 'onnx value' };
@@ -27,6 +28,8 @@ export type GraphSignature = {
   readonly inputs: TensorDescription[];
   readonly outputs: TensorDescription[];
   readonly states: StateDescription[];
+  readonly nodes: number;
+  readonly weightBytes: number;
 };
 
 export class GraphBuilder {
@@ -226,10 +229,11 @@ export class GraphBuilder {
     const named = (name: string): string => rename.get(name) ?? name;
     const nodes = [...this.#nodes.map((node) => renamed(node, named)), ...copies];
     const used = new Set(nodes.flatMap(readNames));
+    const initializers = [...this.#initializers.values()].filter(({ name }) => used.has(name));
     const bytes = encodeModel({
       name: this.#name,
       nodes,
-      initializers: [...this.#initializers.values()].filter(({ name }) => used.has(name)),
+      initializers,
       inputs,
       outputs: outputs.map(({ description }) => description),
     });
@@ -237,6 +241,8 @@ export class GraphBuilder {
       inputs: [...this.#inputs],
       outputs: this.#outputs.map(({ description }) => description),
       states: states.map(({ description }) => description),
+      nodes: nodes.length,
+      weightBytes: weightBytesRead(nodes, initializers),
     };
     return { bytes, signature };
   }

@@ -18,6 +18,8 @@ export type GraphSetOptions = {
   /** Rows that are used. */
   slots: number;
   threads: number;
+  /** As in `OnnxRuntime.openSession`. */
+  profile?: string;
 };
 
 /** The state of one row, kept aside: every state's [1, ...rowShape]. */
@@ -40,7 +42,7 @@ export class GraphSet {
    * @throws ModelDirectoryError if the graphs do not fit together, OnnxRuntimeError if one does not
    * load.
    */
-  constructor({ runtime, model, kind, slots, threads }: GraphSetOptions) {
+  constructor({ runtime, model, kind, slots, threads, profile }: GraphSetOptions) {
     const graphs = graphsFor(model, kind, slots);
     const largest = graphs.at(-1);
     assert(largest !== undefined, 'graphsFor returns at least one graph');
@@ -57,6 +59,7 @@ export class GraphSet {
           path: join(model.path, graph.file),
           weightsDirectory: model.manifest.weightsDirectory,
           threads,
+          profile,
         }),
       ]),
     );
@@ -96,6 +99,13 @@ export class GraphSet {
     const session = this.#sessions.get(batch);
     assert(session !== undefined, `no graph has batch size ${batch}`);
     session.run();
+  }
+
+  /** As `GraphSession.endProfile`, of the graph for `batch` rows. */
+  endProfile(batch: number): string {
+    const session = this.#sessions.get(batch);
+    assert(session !== undefined, `no graph has batch size ${batch}`);
+    return session.endProfile();
   }
 
   /** Makes a row's state as good as new. */

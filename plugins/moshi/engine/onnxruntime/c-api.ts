@@ -17,6 +17,7 @@ const SIGNATURES = {
   CreateEnv: { slot: 3, parameters: ['int', 'str', 'void *'] },
   CreateSession: { slot: 7, parameters: ['void *', PATH, 'void *', 'void *'] },
   CreateSessionOptions: { slot: 10, parameters: ['void *'] },
+  EnableProfiling: { slot: 14, parameters: ['void *', PATH] },
   SetSessionLogSeverityLevel: { slot: 22, parameters: ['void *', 'int'] },
   SetIntraOpNumThreads: { slot: 24, parameters: ['void *', 'int'] },
   CreateTensorAsOrtValue: {
@@ -29,11 +30,14 @@ const SIGNATURES = {
   },
   GetTensorMutableData: { slot: 51, parameters: ['void *', 'void *'] },
   CreateMemoryInfo: { slot: 68, parameters: ['str', 'int', 'int', 'int', 'void *'] },
+  AllocatorFree: { slot: 76, parameters: ['void *', 'void *'] },
+  GetAllocatorWithDefaultOptions: { slot: 78, parameters: ['void *'] },
   ReleaseEnv: { slot: 92, parameters: ['void *'], returns: 'void' },
   ReleaseMemoryInfo: { slot: 94, parameters: ['void *'], returns: 'void' },
   ReleaseSession: { slot: 95, parameters: ['void *'], returns: 'void' },
   ReleaseValue: { slot: 96, parameters: ['void *'], returns: 'void' },
   ReleaseSessionOptions: { slot: 100, parameters: ['void *'], returns: 'void' },
+  SessionEndProfiling: { slot: 110, parameters: ['void *', 'void *', 'void *'] },
   GetAvailableProviders: { slot: 125, parameters: ['void *', 'void *'] },
   ReleaseAvailableProviders: { slot: 126, parameters: ['void *', 'int'] },
   AddSessionConfigEntry: { slot: 130, parameters: ['void *', 'str', 'str'] },
@@ -122,6 +126,11 @@ export class CApi {
 /** Address of the first byte of an array, for as long as the array lives. */
 export function addressOf(array: ArrayBufferView): bigint {
   return koffi.address(array);
+}
+
+/** Reads the C string at an address. */
+export function readString(address: bigint): string {
+  return koffi.decode(address, 'char', -1) as string;
 }
 
 /** Reads `count` C strings from an array of addresses. */

@@ -4,7 +4,7 @@
  *
  * All calls block and must come from one thread. Whoever opens a runtime disposes of it.
  */
-import { addressOf, CApi, readStrings } from './c-api.ts';
+import { addressOf, CApi, readString, readStrings } from './c-api.ts';
 import {
   appendExecutionProvider,
   DEVICE_MEMORY,
@@ -24,6 +24,8 @@ export type SessionOptions = {
   weightsDirectory: string;
   /** Threads that share one operator's work, this one included. */
   threads: number;
+  /** Times every operator of every run, for `endProfile`; files begin with this path. Slows runs down. */
+  profile?: string | undefined;
 };
 
 export class OnnxRuntime {
@@ -65,17 +67,22 @@ export class OnnxRuntime {
    *
    * @throws OnnxRuntimeError if the file, its weights or the provider cannot be used.
    */
-  openSession({ path, weightsDirectory, threads }: SessionOptions): GraphSession {
+  openSession({ path, weightsDirectory, threads, profile }: SessionOptions): GraphSession {
     const options = this.#api.create('CreateSessionOptions');
     try {
       this.#api.call('SetIntraOpNumThreads', options, threads);
       this.#api.call('SetSessionLogSeverityLevel', options, LOG_LEVEL_ERROR);
+      if (profile !== undefined) {
+        this.#api.call('EnableProfiling', options, profile);
+      }
       const configuration = {
         'session.model_external_initializers_file_folder_path': weightsDirectory,
         // Hundreds of small operators follow one another within a frame: waiting threads spin. Between
         // frames they would burn a core each while everybody is silent: the end of a run stops them.
         'session.intra_op.allow_spinning': '1',
         'session.force_spinning_stop': '1',
+        // Where other programs want the cores too, the one waited for may not be running at all.
+        'session.intra_op.spin_duration_us': '50',
       };
       for (const [key, value] of Object.entries(configuration)) {
         this.#api.call('AddSessionConfigEntry', options, key, value);
@@ -209,6 +216,15 @@ export class GraphSession {
     if (this.#rebindsInputs) {
       this.#api.call('SynchronizeBoundOutputs', this.#binding);
     }
+  }
+
+  /** Ends the profile that the session was opened with. @returns its file: JSON of trace events. */
+  endProfile(): string {
+    const allocator = this.#api.create('GetAllocatorWithDefaultOptions');
+    const name = this.#api.create('SessionEndProfiling', this.handle, allocator);
+    const file = readString(name);
+    this.#api.call('AllocatorFree', allocator, name);
+    return file;
   }
 
   disposeBinding(): void {
