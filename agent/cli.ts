@@ -115,6 +115,14 @@ interface BenchFrameFlags {
   json?: true;
 }
 
+interface QuantizeFlags {
+  model?: string;
+  precision: 'q8' | 'q4';
+  out: string;
+  wav?: string;
+  json?: true;
+}
+
 interface CodecFlags {
   model?: string;
   in: string;
@@ -278,6 +286,27 @@ function createProgram(): Command {
     .action(async (model: string | undefined, flags: { json?: true }) => {
       const { inspectModel } = await import('./commands/models.ts');
       await inspectModel(createContext(overrides({ model })), { json: flags.json === true });
+    });
+  models
+    .command('quantize')
+    .description('write a checkpoint again with matrices of 8 or 4 bits')
+    .addOption(modelOption())
+    .addOption(
+      new Option('--precision <precision>', 'q8 keeps nearly all, q4 takes half of its memory')
+        .choices(['q8', 'q4'])
+        .makeOptionMandatory(),
+    )
+    .requiredOption('--out <folder>', 'folder to make')
+    .option('--wav <wav>', 'count the tokens that stay the same on this speech')
+    .option('--json', 'for programs')
+    .action(async (flags: QuantizeFlags) => {
+      const { runQuantize } = await import('./commands/models-quantize.ts');
+      await runQuantize(createContext(overrides(flags)), {
+        precision: flags.precision,
+        output: flags.out,
+        wav: flags.wav,
+        json: flags.json === true,
+      });
     });
   models
     .command('generate')

@@ -10,7 +10,7 @@ import { LAYOUTS, writeLayout } from './test-support/layout-checkpoints.ts';
 import { normalizedError, readRecordedTensors } from './test-support/recorded-tensors.ts';
 
 const FRAME_SAMPLES = 1920;
-const FRAMES = 12;
+const FRAMES = 3;
 const PROBES = ['hidden', 'text_logits', 'audio_logits'];
 const TINY = join(import.meta.dirname, 'fixtures/tiny-moshi');
 const recording = readRecordedTensors(join(TINY, 'expected.safetensors'));

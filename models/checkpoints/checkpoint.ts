@@ -37,6 +37,8 @@ export type Checkpoint = LanguageModel & {
   readonly adapterScaling: number | null;
   /** Of the language model's matrices. */
   readonly precision: OpenedWeights['precision'];
+  /** Null where the codec is the built-in one. */
+  readonly mimiConfigPath: string | null;
   readonly tokenizerPath: string;
   /** Every file that the result depends on. */
   readonly paths: readonly string[];
@@ -99,6 +101,7 @@ export async function openCheckpoint(
     converted,
     adapterScaling: adapters?.scaling ?? null,
     precision: weights.precision,
+    mimiConfigPath,
     tokenizerPath,
     paths: [
       configPath,

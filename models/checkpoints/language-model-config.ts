@@ -350,11 +350,17 @@ const BUILT_IN_CONFIG = {
 /** @throws CheckpointError naming every field that is wrong or not implemented. */
 export async function readLanguageModelConfig(directory: string): Promise<LanguageModelConfig> {
   const path = join(directory, 'config.json');
+  return parseLanguageModelConfig(await readConfigFile(directory), path);
+}
+
+/** The content of config.json, or what the reference takes in its place. */
+export async function readConfigFile(directory: string): Promise<unknown> {
+  const path = join(directory, 'config.json');
   const present = await access(path).then(
     () => true,
     () => false,
   );
-  return parseLanguageModelConfig(present ? await readJson(path) : BUILT_IN_CONFIG, path);
+  return present ? readJson(path) : BUILT_IN_CONFIG;
 }
 
 /** @param path - Where `json` was read, for messages. */

@@ -5,11 +5,10 @@
  * The same architecture and seed give the same bytes everywhere. Files are streamed: memory is a few
  * blocks whatever the size.
  */
-import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, rmdir, statfs, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
-import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
+import { open, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { parseMimiConfig, readMimiConfig } from '../checkpoints/mimi-config.ts';
+import { makeCheckpointFolder } from '../checkpoints/new-checkpoint-folder.ts';
 import { elementCount } from '../onnx/data-types.ts';
 import type { Architecture } from './architectures.ts';
 import { languageModelTensors } from './language-model-tensors.ts';
@@ -50,7 +49,6 @@ export async function generateCheckpoint(options: GenerateOptions): Promise<Gene
   const { seed, spelling = 'packed' } = options;
   const { config, mimi } = options.architecture;
   const directory = resolve(options.directory);
-  await refuseOccupied(directory);
   const mimiConfig =
     mimi === null
       ? await readMimiConfig(null)
@@ -64,12 +62,7 @@ export async function generateCheckpoint(options: GenerateOptions): Promise<Gene
     { name: config.mimi_name, type: 'F32' as const, tensors: mimiTensors(mimiConfig, spelling) },
   ];
   const bytes = files.reduce((sum, { tensors, type }) => sum + dataBytes(tensors, type), 0);
-  await mkdir(dirname(directory), { recursive: true });
-  await requireRoom(dirname(directory), bytes + SMALL_FILES_BYTES);
-
-  const draft = join(dirname(directory), `.${basename(directory)}-${randomUUID()}`);
-  await mkdir(draft);
-  try {
+  await makeCheckpointFolder(directory, bytes + SMALL_FILES_BYTES, async (draft) => {
     const values = new RandomValues();
     let done = 0;
     for (const { name, type, tensors } of files) {
@@ -83,18 +76,7 @@ export async function generateCheckpoint(options: GenerateOptions): Promise<Gene
       await writeFile(join(draft, config.mimi_config_name), JSON.stringify(mimi, null, 1));
     }
     await writeFile(join(draft, config.tokenizer_name), tokenizerModel(config.text_card));
-    await rmdir(directory).catch(() => undefined);
-    await rename(draft, directory);
-  } catch (cause) {
-    if (isFull(cause)) {
-      throw new CheckpointError(`The disk of ${directory} is full; the checkpoint was removed.`, {
-        cause,
-      });
-    }
-    throw cause;
-  } finally {
-    await rm(draft, { recursive: true, force: true });
-  }
+  });
   const [languageModel] = files;
   return { directory, parameters: parameterCount(languageModel?.tensors ?? []), bytes };
 }
@@ -105,36 +87,6 @@ export function parameterCount(tensors: readonly GeneratedTensor[]): number {
 
 function dataBytes(tensors: readonly GeneratedTensor[], type: StoredType): number {
   return parameterCount(tensors) * ELEMENT_BYTES[type];
-}
-
-async function refuseOccupied(directory: string): Promise<void> {
-  const names = await readdir(directory).catch((cause: unknown) => {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new CheckpointError(`Cannot write a checkpoint into ${directory}.`, { cause });
-  });
-  if (names.length > 0) {
-    throw new CheckpointError(
-      `${directory} is not empty: name a folder that does not exist, or remove it first.`,
-    );
-  }
-}
-
-async function requireRoom(directory: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  const free = bavail * bsize;
-  if (free < bytes) {
-    throw new CheckpointError(
-      `The checkpoint takes ${gigabytes(bytes)}, the disk of ${directory} has ${gigabytes(free)} left.`,
-    );
-  }
-}
-
-function gigabytes(bytes: number): string {
-  return `${(bytes / 1e9).toFixed(1)} GB`;
-}
-
-function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 async function writeTensors(

@@ -45,10 +45,12 @@ export type ConvertedMatrix = {
   readonly relativeError: number;
 };
 
-export type ConversionProgress = {
+export type ConversionWatch = {
   /** Bytes of the new file written so far, and in all. */
   readonly onBytes?: (written: number, total: number) => void;
   readonly onMatrix?: (matrix: ConvertedMatrix) => void;
+  /** Ends the conversion between two chunks with its reason; the file is then incomplete. */
+  readonly signal?: AbortSignal;
 };
 
 /** A tensor of the new file. */
@@ -80,11 +82,12 @@ type Converted = {
 export class ConvertedWeights {
   /** Views of the file that `write` makes. */
   readonly source: WeightSource;
+  /** Size of the file that `write` makes. */
+  readonly totalBytes: number;
   readonly #path: string;
   readonly #header: Buffer;
   readonly #plans: readonly Plan[];
   readonly #places = new Map<Entry, Place>();
-  readonly #totalBytes: number;
 
   /**
    * @param fileName - Name by which graphs refer to the file to be written.
@@ -115,7 +118,7 @@ export class ConvertedWeights {
       return [name, { dtype: storedType, shape, data_offsets: range }];
     });
     this.#header = encodeHeader(JSON.stringify(Object.fromEntries(header)));
-    this.#totalBytes = this.#header.length + end;
+    this.totalBytes = this.#header.length + end;
     const views = this.#plans.map((plan): [string, LinearWeight] => [
       plan.tensor.name,
       this.#weight(plan, fileName),
@@ -123,11 +126,16 @@ export class ConvertedWeights {
     this.source = new TranslatedWeights(path, layout, views);
   }
 
+  /** Matrices that become blocks. */
+  get blockMatrices(): number {
+    return this.#plans.filter(({ blocks }) => blocks !== null).length;
+  }
+
   /**
    * @throws CheckpointError when the checkpoint's file ends before a tensor does, or holds numbers that
    * cannot be quantised.
    */
-  async write(target: string, progress: ConversionProgress = {}): Promise<void> {
+  async write(target: string, watch: ConversionWatch = {}): Promise<void> {
     const inputs = new InputFiles(this.#path);
     try {
       const output = await open(target, 'wx');
@@ -136,12 +144,13 @@ export class ConvertedWeights {
         let written = this.#header.length;
         for (const plan of this.#plans) {
           const error = await this.#convert(inputs, output, plan, (bytes) => {
+            watch.signal?.throwIfAborted();
             written += bytes;
-            progress.onBytes?.(written, this.#totalBytes);
+            watch.onBytes?.(written, this.totalBytes);
           });
           if (plan.blocks === null) continue;
           const { name, shape } = plan.tensor;
-          progress.onMatrix?.({ name, shape, relativeError: error });
+          watch.onMatrix?.({ name, shape, relativeError: error });
         }
       } finally {
         await output.close();
