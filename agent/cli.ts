@@ -2,6 +2,7 @@
  * The command line. Every command loads its own modules when it runs: `--help` is quick, and a
  * native library that is missing for one command does not break the others.
  */
+import path from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { pino } from 'pino';
 import type { CommandContext } from './commands/command-context.ts';
@@ -77,6 +78,8 @@ interface InferFlags {
   prompt?: string;
   condition: Record<string, string>;
   guidance?: string;
+  lora?: string;
+  loraScale?: string;
   tail: number;
   device?: Device;
 }
@@ -147,11 +150,6 @@ function createProgram(): Command {
     new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
       device.options,
     );
-  const guidanceOption = (): Option =>
-    new Option(
-      '--guidance <strength>',
-      'how much to exaggerate conditions, 1: not (default: MOSHI_GUIDANCE)',
-    );
 
   program
     .command('start')
@@ -206,7 +204,12 @@ function createProgram(): Command {
     )
     .option('--prompt <text>', 'for PersonaPlex: its role, in words')
     .option('--condition <name=value>', 'for models with conditions; can be repeated', addPair, {})
-    .addOption(guidanceOption())
+    .option(
+      '--guidance <strength>',
+      'how much to exaggerate conditions, 1: not (default: MOSHI_GUIDANCE)',
+    )
+    .option('--lora <safetensors>', 'low-rank adapters to merge (default: MOSHI_LORA)')
+    .option('--lora-scale <strength>', 'how much of them (default: MOSHI_LORA_SCALE)')
     .option(
       '--tail <seconds>',
       'longest wait for the end of a translation after the speech',
@@ -392,11 +395,15 @@ function overrides(flags: {
   model?: string | undefined;
   device?: Device;
   guidance?: string;
+  lora?: string;
+  loraScale?: string;
 }): Record<string, string> {
   return {
     ...(flags.model !== undefined && { MOSHI_MODEL: flags.model }),
     ...(flags.device !== undefined && { MOSHI_DEVICE: flags.device }),
     ...(flags.guidance !== undefined && { MOSHI_GUIDANCE: flags.guidance }),
+    ...(flags.lora !== undefined && { MOSHI_LORA: path.resolve(flags.lora) }),
+    ...(flags.loraScale !== undefined && { MOSHI_LORA_SCALE: flags.loraScale }),
   };
 }
 

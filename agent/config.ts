@@ -40,6 +40,10 @@ export interface Config {
     name: string;
     /** Strength of classifier-free guidance, 1: none; undefined: the checkpoint's own. */
     guidance: number | undefined;
+    /** File of low-rank adapters, absolute; undefined: those that the checkpoint names. */
+    adapters: string | undefined;
+    /** Strength of the adapters; undefined: the checkpoint's own. */
+    adapterScaling: number | undefined;
   };
   engine: {
     /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
@@ -106,6 +110,12 @@ function wholeNumber(minimum: number, maximum: number) {
     );
 }
 
+/** A factor for what the model would do without. */
+const strength = z
+  .string()
+  .regex(/^\d{1,2}(\.\d+)?$/, 'must be a number from 0 to below 100')
+  .transform(Number);
+
 function webUrl(protocols: readonly string[]) {
   return z.string().refine(
     (value) => {
@@ -122,11 +132,9 @@ const environmentSchema = z.object({
   LIVEKIT_API_KEY: z.string().optional(),
   LIVEKIT_API_SECRET: z.string().optional(),
   MOSHI_MODEL: z.string().default('demo'),
-  MOSHI_GUIDANCE: z
-    .string()
-    .regex(/^\d{1,2}(\.\d+)?$/, 'must be a number from 0 to below 100')
-    .transform(Number)
-    .optional(),
+  MOSHI_GUIDANCE: strength.optional(),
+  MOSHI_LORA: z.string().optional(),
+  MOSHI_LORA_SCALE: strength.optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
     .string()
@@ -203,6 +211,8 @@ export function toEnvironment(config: Config): Record<string, string> {
     LIVEKIT_API_SECRET: config.livekit.apiSecret,
     MOSHI_MODEL: config.model.name,
     MOSHI_GUIDANCE: config.model.guidance,
+    MOSHI_LORA: config.model.adapters,
+    MOSHI_LORA_SCALE: config.model.adapterScaling,
     MOSHI_ENGINE_URL: config.engine.url,
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
@@ -297,7 +307,15 @@ function nest(variables: Variables): Config {
       apiKey: variables.LIVEKIT_API_KEY,
       apiSecret: variables.LIVEKIT_API_SECRET,
     },
-    model: { name: variables.MOSHI_MODEL, guidance: variables.MOSHI_GUIDANCE },
+    model: {
+      name: variables.MOSHI_MODEL,
+      guidance: variables.MOSHI_GUIDANCE,
+      adapters:
+        variables.MOSHI_LORA === undefined
+          ? undefined
+          : path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_LORA),
+      adapterScaling: variables.MOSHI_LORA_SCALE,
+    },
     engine: {
       url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
       isConfigured: variables.MOSHI_ENGINE_URL !== undefined,

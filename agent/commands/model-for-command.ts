@@ -32,7 +32,7 @@ export async function buildGraphs(
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { directory, name } = resolveModel(config.model.name);
-  const { guidance } = config.model;
+  const { guidance, adapters, adapterScaling } = config.model;
   return inCache(outputDirectory, () =>
     buildModel({
       checkpoint: directory,
@@ -41,6 +41,10 @@ export async function buildGraphs(
       kinds,
       name,
       ...(guidance !== undefined && { guidance }),
+      adapters: {
+        ...(adapters !== undefined && { path: adapters }),
+        ...(adapterScaling !== undefined && { scaling: adapterScaling }),
+      },
     }),
   );
 }

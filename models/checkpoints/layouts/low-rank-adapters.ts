@@ -249,11 +249,20 @@ function addProduct(
   const sums = new Float64Array(columns);
   for (let row = 0; row * columns < weights.length; row += 1) {
     sums.fill(0);
-    for (let k = 0; k < rank; k += 1) {
-      const factor = up[row * rank + k] ?? NaN;
-      const start = k * columns;
+    // Four at a time read and write the sums a quarter as often; beyond the rank, factors are 0.
+    for (let k = 0; k < rank; k += 4) {
+      const factor = (index: number): number =>
+        index < rank ? (up[row * rank + index] ?? NaN) : 0;
+      const [a, b, c, d] = [factor(k), factor(k + 1), factor(k + 2), factor(k + 3)];
+      const first = k * columns;
+      const [second, third, fourth] = [first + columns, first + 2 * columns, first + 3 * columns];
       for (let column = 0; column < columns; column += 1) {
-        sums[column] = (sums[column] ?? 0) + factor * (down[start + column] ?? 0);
+        sums[column] =
+          (sums[column] ?? 0) +
+          a * (down[first + column] ?? 0) +
+          b * (down[second + column] ?? 0) +
+          c * (down[third + column] ?? 0) +
+          d * (down[fourth + column] ?? 0);
       }
     }
     const start = row * columns;

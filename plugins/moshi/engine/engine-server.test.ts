@@ -211,6 +211,20 @@ describe('an engine', () => {
       '{"type":"start","protocol":1,"sampling":{"textTemperature":-1}}',
       'bad_message',
     ],
+    [
+      'a start with a condition that the model does not have',
+      JSON.stringify({
+        type: 'start',
+        protocol: PROTOCOL_VERSION,
+        conditions: { description: 'very_good' },
+      }),
+      'bad_message',
+    ],
+    [
+      'a start with guidance that the model runs without',
+      JSON.stringify({ type: 'start', protocol: PROTOCOL_VERSION, guidance: 3 }),
+      'bad_message',
+    ],
     ['audio before the start', encodeAudioMessage(silence), 'bad_message'],
     ['bytes that are no audio', Buffer.from([9, 9, 9]), 'bad_message'],
   ] as const)('refuses %s and serves the others', async (_, message, code) => {
