@@ -1,5 +1,6 @@
 /** `engine`: serves conversations until it is told to stop or its device fails. */
-import { startEngineServer } from '../../plugins/moshi/engine/engine-server.ts';
+import { writeSync } from 'node:fs';
+import { startEngineServer, type EngineServer } from '../../plugins/moshi/engine/engine-server.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { requireVoice } from './model-abilities.ts';
@@ -21,10 +22,26 @@ export async function runEngine(context: CommandContext): Promise<void> {
     logger,
   });
   logger.info({ url: engine.url, model: model.manifest.name }, 'the engine is ready');
+  await serveUntil(stop, engine);
+}
+
+/**
+ * Returns after `stop`.
+ *
+ * A supervisor starts a fresh engine when this one has lost its device and could only refuse.
+ *
+ * @throws CommandError with the reason if the engine gives up. A device that never lets go keeps a
+ * process from exiting: then the process ends by SIGKILL, after the reason is written.
+ */
+export async function serveUntil(stop: AbortSignal, engine: EngineServer): Promise<void> {
   const reason = await Promise.race([whenAborted(stop).then(() => null), engine.failed]);
-  await engine.close();
+  const isFree = await engine.close();
+  if (!isFree) {
+    const why = reason ?? 'the device did not let go';
+    writeSync(process.stderr.fd, `error: the engine is killed: ${why}\n`);
+    process.kill(process.pid, 'SIGKILL');
+  }
   if (reason !== null) {
-    // The supervisor starts a fresh engine; this one has lost its device and could only refuse.
     throw new CommandError(`the engine stopped: ${reason}`);
   }
 }

@@ -54,8 +54,8 @@ class ManualDevice implements SteppingDevice {
     this.requests.push(`step ${batch}`);
     return new Promise((resolve, reject) => (this.#end = { resolve, reject }));
   }
-  close(): Promise<void> {
-    return Promise.resolve();
+  close(): Promise<boolean> {
+    return Promise.resolve(true);
   }
 
   async end(
@@ -70,12 +70,13 @@ class ManualDevice implements SteppingDevice {
 function setUp() {
   const device = new ManualDevice();
   const failures: string[] = [];
+  const metrics = new EngineMetrics({ total: SLOTS, usable: () => SLOTS, used: () => 0 });
   const conversations = new Conversations({
     device,
     manifest: { maxDelay: 1 } as ModelManifest,
     vocabulary: new Vocabulary([], []),
     slots: SLOTS,
-    metrics: new EngineMetrics({ total: SLOTS, usable: () => SLOTS, used: () => 0 }),
+    metrics,
     stepTimes: new StepTimes(new Map([1, 2].map((batch) => [batch, 5])), () => 0),
     logger: pino({ level: 'silent' }),
     now: () => 0,
@@ -93,7 +94,7 @@ function setUp() {
     const conversation = conversations.attach(ROW, listener, prompt)!;
     return { conversation, frames, ends, ready };
   };
-  return { device, conversations, failures, join };
+  return { device, conversations, failures, metrics, join };
 }
 
 beforeEach(() => void vi.useFakeTimers());
@@ -143,7 +144,7 @@ test('a slot given to another while its step was under way starts fresh', async 
 });
 
 test('a row without a sound ends its conversation and no other', async () => {
-  const { device, conversations, join } = setUp();
+  const { device, conversations, metrics, join } = setUp();
   const [a, b] = [join(), join()];
   b.conversation.push(frame);
   await device.end();
@@ -151,6 +152,7 @@ test('a row without a sound ends its conversation and no other', async () => {
   b.conversation.push(frame);
   await device.end({ ok: true, stepMs: 5, failedSlots: [0] });
   await device.end();
+  expect(await metrics.registry.metrics()).toContain('moshi_faults_total{fault="row_failed"} 1');
   expect(a.ends).toHaveLength(1);
   expect(b.ends).toEqual([]);
   expect(b.frames).toHaveLength(2);
@@ -249,14 +251,28 @@ describe('a device', () => {
     expect(failures).toEqual(['gone']);
   });
 
-  test('that hangs is reported after ten seconds', async () => {
-    const { conversations, failures, join } = setUp();
+  test('that hangs is reported after five seconds, and its conversations are told', async () => {
+    const { conversations, failures, metrics, join } = setUp();
     const a = join();
     a.conversation.push(frame);
-    await vi.advanceTimersByTimeAsync(9_999);
+    await vi.advanceTimersByTimeAsync(4_999);
     expect(conversations.failure).toBeNull();
     await vi.advanceTimersByTimeAsync(1);
-    expect(failures).toEqual([expect.stringContaining('not ended within 10 s')]);
+    expect(failures).toEqual([expect.stringContaining('not ended within 5.0 s')]);
     expect(a.ends).toHaveLength(1);
+    expect(await metrics.registry.metrics()).toContain('moshi_faults_total{fault="step_hung"} 1');
+  });
+
+  test('that refuses three steps in a row is given up', async () => {
+    const { device, failures, metrics, join } = setUp();
+    for (let round = 0; round < 3; round += 1) {
+      expect(failures).toEqual([]);
+      join().conversation.push(frame);
+      await device.end({ ok: false, message: 'CUDA error 700' });
+    }
+    expect(failures).toEqual([expect.stringMatching(/3 steps in a row.*CUDA error 700/)]);
+    const counted = await metrics.registry.metrics();
+    expect(counted).toContain('moshi_faults_total{fault="step_failed"} 3');
+    expect(counted).toContain('moshi_faults_total{fault="device_lost"} 1');
   });
 });

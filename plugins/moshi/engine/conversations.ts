@@ -11,15 +11,18 @@ import type { ModelManifest } from '../../../models/manifest.ts';
 import type { FrameMessage } from '../protocol/frame-message.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import type { SteppingDevice, StepOutcome } from './device-thread.ts';
-import type { EngineMetrics } from './engine-metrics.ts';
+import type { EngineMetrics, Fault } from './engine-metrics.ts';
 import type { RowOptions } from './frame-stepper.ts';
 import { FrameScheduler, type PlannedStep } from './scheduler.ts';
 import type { StepTimes } from './step-times.ts';
 import type { SystemPrompt } from './system-prompt.ts';
 import { StreamingTextDecoder, type Vocabulary } from './text-decoder.ts';
 
-/** A step that takes this long hangs: more than a hundred frames have passed. */
-const HANGING_STEP_MS = 10_000;
+/** A step that takes this long, and many times longer than steps do, hangs. */
+const HANGING_STEP_MS = 5_000;
+const HANGING_STEP_RATIO = 20;
+/** A device that refuses so many steps in a row will not get better by itself. */
+const MAX_FAILED_STEPS = 3;
 const DROP_LOG_INTERVAL_MS = 5_000;
 
 /** What the owner of a conversation hears. */
@@ -65,6 +68,8 @@ export type ConversationsOptions = {
   logger: Logger;
   /** Monotonic, ms. */
   now: () => number;
+  /** A step that takes this long hangs, unless steps are known to be that slow; 5 s if missing. */
+  hangingStepMs?: number | undefined;
   /** The device is lost; no conversation can go on. */
   onFailure: (reason: string) => void;
 };
@@ -74,6 +79,7 @@ export class Conversations {
   readonly #scheduler: FrameScheduler;
   readonly #states: (State | null)[];
   #stepping = false;
+  #failedSteps = 0;
   #failure: string | null = null;
   #unloggedDrops = 0;
   #lastDropLogMs = Number.NEGATIVE_INFINITY;
@@ -177,7 +183,7 @@ export class Conversations {
         }
         this.#stepIfIdle();
       },
-      (error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)),
+      (error: unknown) => this.#lose(error),
     );
   }
 
@@ -223,13 +229,19 @@ export class Conversations {
       const state = this.#states[slot] ?? null;
       return { state, epoch: state?.epoch ?? 0 };
     });
+    const { hangingStepMs = HANGING_STEP_MS, stepTimes } = this.#options;
+    const patienceMs = Math.max(
+      hangingStepMs,
+      HANGING_STEP_RATIO * stepTimes.expectedMs(plan.batch),
+    );
     const watchdog = setTimeout(() => {
-      this.#fail(`A step of the model has not ended within ${HANGING_STEP_MS / 1000} s.`);
-    }, HANGING_STEP_MS);
+      const seconds = (patienceMs / 1000).toFixed(1);
+      this.#fail('step_hung', `A step of the model has not ended within ${seconds} s.`);
+    }, patienceMs);
     device
       .step(plan.batch)
       .then((outcome) => this.#onStepped(plan, epochs, outcome))
-      .catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)))
+      .catch((error: unknown) => this.#lose(error))
       .finally(() => {
         clearTimeout(watchdog);
         this.#stepping = false;
@@ -242,6 +254,7 @@ export class Conversations {
     epochs: { state: State | null; epoch: number }[],
     outcome: StepOutcome,
   ): void {
+    this.#failedSteps = outcome.ok ? 0 : this.#failedSteps + 1;
     if (outcome.ok) {
       this.#options.metrics.step(outcome.stepMs, plan.rows.length);
       this.#options.stepTimes.observe(plan.batch, outcome.stepMs);
@@ -255,6 +268,7 @@ export class Conversations {
       if (!outcome.ok) {
         this.#endRow(state, `The model failed in a step: ${outcome.message}`);
       } else if (outcome.failedSlots.includes(slot)) {
+        this.#options.metrics.fault('row_failed');
         this.#endRow(state, 'The model computed something that is no sound.');
       } else if (promptStepsLeft !== null) {
         if (promptStepsLeft === 0) {
@@ -266,7 +280,14 @@ export class Conversations {
       }
     }
     if (!outcome.ok) {
+      this.#options.metrics.fault('step_failed');
       this.#options.logger.error({ reason: outcome.message }, 'a step of the model failed');
+      if (this.#failedSteps === MAX_FAILED_STEPS) {
+        this.#fail(
+          'device_lost',
+          `${MAX_FAILED_STEPS} steps in a row have failed, the last with: ${outcome.message}`,
+        );
+      }
     }
   }
 
@@ -292,11 +313,16 @@ export class Conversations {
     state.listener.onFailed(message);
   }
 
+  #lose(error: unknown): void {
+    this.#fail('device_lost', error instanceof Error ? error.message : String(error));
+  }
+
   /** Ends everything: the device does not come back. */
-  #fail(reason: string): void {
+  #fail(fault: Fault, reason: string): void {
     if (this.#failure !== null) {
       return;
     }
+    this.#options.metrics.fault(fault);
     this.#failure = reason;
     this.#options.logger.fatal({ reason }, 'the engine has lost its device');
     for (const state of this.#states) {

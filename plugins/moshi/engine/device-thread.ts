@@ -25,7 +25,8 @@ export interface SteppingDevice {
   move(from: number, to: number): void;
   /** At most one at a time. Rejects when the device is gone for good. */
   step(batch: number): Promise<StepOutcome>;
-  close(): Promise<void>;
+  /** @returns False if the device did not let go: then this process ends by a signal only. */
+  close(): Promise<boolean>;
 }
 
 /** The device cannot be opened, or its thread has died. */
@@ -33,7 +34,10 @@ export class DeviceError extends Error {
   override readonly name = 'DeviceError';
 }
 
+/** Freeing a large model takes its time. */
 const CLOSE_TIMEOUT_MS = 5_000;
+/** A step that is under way ends sooner, or never. */
+const CLOSE_IN_STEP_TIMEOUT_MS = 1_000;
 
 type Waiting<T> = { resolve: (value: T) => void; reject: (error: Error) => void };
 
@@ -65,8 +69,10 @@ export class DeviceThread implements SteppingDevice {
    *
    * @throws DeviceError if library, provider or graphs cannot be used; the message says which.
    */
-  static open(options: DeviceOptions): Promise<DeviceThread> {
-    const worker = startWorker(options);
+  static open(
+    options: DeviceOptions,
+    worker: Worker = startWorker(options),
+  ): Promise<DeviceThread> {
     return new Promise((resolve, reject) => {
       const onError = (error: Error): void => reject(new DeviceError(error.message));
       worker.once('error', onError);
@@ -118,21 +124,23 @@ export class DeviceThread implements SteppingDevice {
     });
   }
 
-  /** Frees the device; gives up on a thread that hangs after 5 s. */
-  async close(): Promise<void> {
-    if (this.#death === null) {
-      await new Promise<void>((resolve) => {
-        const deadline = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+  /** Frees the device; gives up on a thread that hangs. */
+  async close(): Promise<boolean> {
+    const ended =
+      this.#death !== null ||
+      (await new Promise<boolean>((resolve) => {
+        const patienceMs = this.#waiting === null ? CLOSE_TIMEOUT_MS : CLOSE_IN_STEP_TIMEOUT_MS;
+        const deadline = setTimeout(() => resolve(false), patienceMs);
         this.#worker.once('exit', () => {
           clearTimeout(deadline);
-          resolve();
+          resolve(true);
         });
         this.#send({ type: 'close' });
-      });
-    }
-    // A thread inside a native call never answers terminate(); the process may end without it.
+      }));
+    // A thread inside a native call answers neither terminate() nor process.exit(), which waits for it.
     this.#worker.unref();
     void this.#worker.terminate();
+    return ended;
   }
 
   #send(request: DeviceRequest): void {

@@ -9,12 +9,25 @@ const RECENT_STEPS = 512;
 /** A frame lasts this long, so a step that takes longer falls behind. */
 const DEADLINE_MS = 80;
 
+const FAULTS = [
+  /** One row computed something that is no speech; its conversation ended. */
+  'row_failed',
+  /** A step was refused; the conversations in it ended. */
+  'step_failed',
+  /** A step did not end; the engine gave up. */
+  'step_hung',
+  /** The device is gone or refuses every step; the engine gave up. */
+  'device_lost',
+] as const;
+export type Fault = (typeof FAULTS)[number];
+
 export class EngineMetrics {
   readonly registry = new Registry();
   readonly #steps: Counter;
   readonly #rowSteps: Counter;
   readonly #late: Counter;
   readonly #dropped: Counter;
+  readonly #faults: Counter;
   readonly #moves: Counter;
   readonly #prompts: Counter;
   readonly #errors: Counter;
@@ -49,6 +62,15 @@ export class EngineMetrics {
     this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
     this.#moves = counter('moshi_moves_total', 'Conversations moved into a lower slot.');
+    this.#faults = new Counter({
+      name: 'moshi_faults_total',
+      help: 'What went wrong on the device.',
+      labelNames: ['fault'],
+      registers,
+    });
+    for (const fault of FAULTS) {
+      this.#faults.inc({ fault }, 0);
+    }
     this.#prompts = new Counter({
       name: 'moshi_prompts_total',
       help: 'Conversations begun with a prompt, from a snapshot or step by step.',
@@ -102,6 +124,10 @@ export class EngineMetrics {
 
   prompted(fromSnapshot: boolean): void {
     this.#prompts.inc({ from: fromSnapshot ? 'snapshot' : 'steps' });
+  }
+
+  fault(fault: Fault): void {
+    this.#faults.inc({ fault });
   }
 
   error(code: EngineErrorCode): void {

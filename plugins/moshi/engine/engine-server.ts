@@ -22,6 +22,7 @@ import { Admission, STEP_LIMIT_MS, type Refusal } from './admission.ts';
 import { availableMemory } from './available-memory.ts';
 import { ClientConnection } from './client-connection.ts';
 import { Conversations } from './conversations.ts';
+import type { DeviceOptions } from './device-messages.ts';
 import { DeviceThread } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import { listen, parseListenUrl } from './listen.ts';
@@ -49,6 +50,10 @@ export type EngineServerOptions = {
   /** Threads within an operator. */
   threads: number;
   logger: Logger;
+  /** Opens the device; a thread of this process if missing. */
+  openDevice?: (options: DeviceOptions) => Promise<DeviceThread>;
+  /** A step that takes this long hangs, unless steps are known to be that slow; 5 s if missing. */
+  hangingStepMs?: number;
   /** Longest step that keeps up with speech, ms; conversations that would make it longer are refused. */
   stepLimitMs?: number;
   /** Monotonic, ms. */
@@ -60,8 +65,12 @@ export type EngineServer = {
   readonly url: string;
   /** Resolves with the reason if the engine loses its device: the process should end. */
   readonly failed: Promise<string>;
-  /** Tells the clients, frees the device and stops listening. */
-  close(): Promise<void>;
+  /**
+   * Tells the clients, frees the device and stops listening.
+   *
+   * @returns False if the device did not let go: then this process ends by a signal only.
+   */
+  close(): Promise<boolean>;
 };
 
 /**
@@ -82,7 +91,8 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     const spareBytes = refuseTooLittleMemory(needs, availableMemory());
     snapshotBudgetBytes = Math.min(snapshotBudgetBytes, spareBytes / 2);
   }
-  const deviceThread = await DeviceThread.open({
+  const openDevice = options.openDevice ?? ((given) => DeviceThread.open(given));
+  const deviceThread = await openDevice({
     model,
     slots,
     device,
@@ -131,6 +141,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     slots,
     metrics,
     stepTimes,
+    hangingStepMs: options.hangingStepMs,
     logger,
     now,
     onFailure: (reason) => reportFailure(reason),
@@ -268,8 +279,10 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       }
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
-      await deviceThread.close();
+      const isFree = await deviceThread.close();
+      server.closeAllConnections();
       await closed;
+      return isFree;
     },
   };
 }

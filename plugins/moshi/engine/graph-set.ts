@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { GraphDescription, TensorDescription } from '../../../models/manifest.ts';
 import { graphsFor, ModelDirectoryError, type ModelDirectory } from './model-directory.ts';
 import type { GraphSession, OnnxRuntime, StateTensor } from './onnxruntime/onnx-runtime.ts';
+import { OnnxRuntimeError } from './onnxruntime/onnx-runtime-error.ts';
 import { HostTensor, rowBytes, type RowLayout } from './onnxruntime/tensor.ts';
 
 export type GraphSetOptions = {
@@ -67,7 +68,12 @@ export class GraphSet {
     const [anySession] = sessions.values();
     assert(anySession !== undefined, 'at least one graph is loaded');
     this.#createState = (layout, rows) => runtime.createState(layout, rows, anySession);
-    this.#states = largest.states.map((state) => this.#createState(state, largest.batch));
+    try {
+      this.#states = largest.states.map((state) => this.#createState(state, largest.batch));
+    } catch (error) {
+      const bytesPerRow = largest.states.reduce((total, state) => total + rowBytes(state), 0);
+      throw OnnxRuntimeError.noRoomForStates(largest.batch, bytesPerRow, error);
+    }
     for (const [batch, session] of sessions) {
       for (const [name, tensor] of this.inputs) {
         session.bindInput(name, tensor, batch);

@@ -36,6 +36,16 @@ export class OnnxRuntimeError extends Error {
     );
   }
 
+  static noRoomForStates(rows: number, bytesPerRow: number, cause: unknown): OnnxRuntimeError {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+    return new OnnxRuntimeError(
+      'call',
+      `The device has no ${megabytes(rows * bytesPerRow)} for the states of ${rows} conversations, ${megabytes(bytesPerRow)} each: lower MOSHI_ENGINE_SLOTS or choose a smaller model. ${reason}`,
+      cause,
+    );
+  }
+
   static failed(name: string, code: number, message: string): OnnxRuntimeError {
     return new OnnxRuntimeError('call', `ONNX Runtime ${name} failed (code ${code}): ${message}`);
   }

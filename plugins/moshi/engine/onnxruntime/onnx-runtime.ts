@@ -264,7 +264,8 @@ export class StateTensor {
   readonly rows: number;
   readonly #api: CApi;
   readonly #memory: bigint;
-  readonly #host: HostTensor | null;
+  /** All rows where they live in this process, null on another device. */
+  readonly host: HostTensor | null;
   readonly #device: DeviceState | null;
 
   constructor(
@@ -279,7 +280,7 @@ export class StateTensor {
     this.#memory = memory;
     this.layout = layout;
     this.rows = rows;
-    this.#host = host;
+    this.host = host;
     this.#device = device;
   }
 
@@ -291,8 +292,8 @@ export class StateTensor {
   /** Makes one row as good as new. */
   zeroRow(row: number): void {
     const bytes = rowBytes(this.layout);
-    if (this.#host !== null) {
-      this.#host.bytes().fill(0, row * bytes, (row + 1) * bytes);
+    if (this.host !== null) {
+      this.host.bytes().fill(0, row * bytes, (row + 1) * bytes);
       return;
     }
     if (this.#device?.rowsAddressable === true) {
@@ -310,8 +311,8 @@ export class StateTensor {
    * one. Stays on the device wherever rows have addresses.
    */
   copyRow(from: number, target: StateTensor, to: number): void {
-    if (this.#host !== null && target.#host !== null) {
-      this.#host.copyRow(from, target.#host, to);
+    if (this.host !== null && target.host !== null) {
+      this.host.copyRow(from, target.host, to);
       return;
     }
     if (this.#device?.rowsAddressable === true) {
@@ -332,7 +333,7 @@ export class StateTensor {
   #window(firstRow: number, rows: number): bigint {
     const base =
       this.#device === null
-        ? addressOf((this.#host as HostTensor).bytes())
+        ? addressOf((this.host as HostTensor).bytes())
         : this.#api.create('GetTensorMutableData', this.#device.value);
     const address = base + BigInt(firstRow * rowBytes(this.layout));
     return wrapMemory(this.#api, this.#memory, { address, layout: this.layout, rows });

@@ -1,0 +1,67 @@
+/** What one row suffers is no other row's business, on the real ONNX Runtime. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+import { buildModel } from '../../../models/build.ts';
+import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { FrameStepper } from './frame-stepper.ts';
+import { openModelDirectory } from './model-directory.ts';
+import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+
+const GREEDY = {
+  sampling: { textTemperature: 0, audioTemperature: 0, textTopK: 1, audioTopK: 1 },
+  seed: 0,
+};
+
+test('a row that computes no numbers is reset and named, and its neighbour goes on to the same bit', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const { directory } = await buildModel({
+    checkpoint: join(import.meta.dirname, '../../../models/fixtures/tiny-moshi'),
+    outputDirectory: folder,
+    batches: [2],
+    kinds: ['frame'],
+  });
+  const runtime = new OnnxRuntime('cpu');
+  const model = await openModelDirectory(directory);
+  const stepper = new FrameStepper({ runtime, model, slots: 2, threads: 1 });
+  const { tensors } = stepper;
+
+  const talk = (poisonedStep: number) => {
+    stepper.attach(0, GREEDY);
+    stepper.attach(1, GREEDY);
+    return Array.from({ length: 12 }, (_, step) => {
+      if (step === poisonedStep) {
+        const snapshot = stepper.save(1);
+        for (const { layout, host } of snapshot.state) {
+          if (layout.type === 'float32') host!.float32().fill(Number.NaN);
+        }
+        stepper.restore(1, snapshot);
+        snapshot.dispose();
+      }
+      tensors.pcm.forEach((_, index) => (tensors.pcm[index] = Math.sin(index * (step + 1))));
+      tensors.execMask.fill(1);
+      const failed = stepper.step(2);
+      const row = (slot: number) => ({
+        pcm: tensors.pcmOut.slice(slot * FRAME_SAMPLES, (slot + 1) * FRAME_SAMPLES),
+        text: tensors.textToken[slot],
+      });
+      return { failed, neighbour: row(0), poisoned: row(1) };
+    });
+  };
+
+  try {
+    const well = talk(-1);
+    const ill = talk(5);
+    expect(ill.map(({ neighbour }) => neighbour)).toEqual(well.map(({ neighbour }) => neighbour));
+    expect(ill.map(({ failed }) => failed)).toEqual(well.map((_, step) => (step === 5 ? [1] : [])));
+    // Reset: silent again for as long as a new conversation is.
+    const { maxDelay } = model.manifest;
+    expect(maxDelay).toBeGreaterThan(0);
+    expect(ill[6]!.poisoned.pcm.every((sample) => sample === 0)).toBe(true);
+  } finally {
+    runtime.dispose();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
