@@ -1,15 +1,16 @@
 /** `transcribe`: the words of a file, with their times. */
-import type { ModelManifest } from '../../models/manifest.ts';
 import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../plugins/moshi/engine/end-of-turn.ts';
 import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
 import { TimedWords, type WordEvent } from '../../plugins/moshi/engine/timed-words.ts';
+import { FRAME_SAMPLES } from '../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
+import { HeardFrames } from './heard-frames.ts';
 import { requireTranscription } from './model-abilities.ts';
 import { buildGraphs } from './model-for-command.ts';
 import { Progress } from './progress.ts';
-import { checkWritable, cutFrames, readSpeech, writeJson } from './speech-file.ts';
+import { checkWritable, readSpeech, writeJson } from './speech-file.ts';
 
 export interface TranscribeOptions {
   /** WAV of what is said. */
@@ -42,7 +43,7 @@ export async function runTranscribe(
 ): Promise<void> {
   const { config } = context;
   const speech = await readSpeech(options.input);
-  if (cutFrames(speech, 'drop').length === 0) {
+  if (speech.length < FRAME_SAMPLES) {
     throw new CommandError(`${options.input} is shorter than one frame of the model, 80 ms`);
   }
   if (options.json !== undefined) {
@@ -66,7 +67,7 @@ export async function runTranscribe(
   });
   const turn = new EndOfTurn(transcription.delayFrames);
   const turnHead = manifest.pauses?.horizonsSeconds?.indexOf(TURN_HORIZON_SECONDS) ?? -1;
-  const frames = transcriptionFrames(transcription, speech);
+  const heard = new HeardFrames(transcription, manifest.frameSamples, speech);
   const runner = await openRunner({
     modelDirectory: directory,
     device: config.engine.device,
@@ -85,12 +86,12 @@ export async function runTranscribe(
       ? null
       : new Progress({
           unit: 'frames',
-          total: frames.length,
+          total: heard.length,
           stream: process.stderr,
           clock: () => performance.now(),
         });
-    for (const [index, pcm] of frames.entries()) {
-      const [result] = runner.step([{ row: 0, pcm }]);
+    for (let index = 0; index < heard.length; index += 1) {
+      const [result] = runner.step([{ row: 0, pcm: heard.frame(index) }]);
       progress?.update(index);
       const [token] = result?.frameTokens ?? [];
       if (result === undefined || token === undefined || index < manifest.maxDelay) {
@@ -118,23 +119,6 @@ export async function runTranscribe(
   } finally {
     runner.dispose();
   }
-}
-
-/**
- * What a model that transcribes must hear, frame by frame, to write down all of `speech`: silence
- * around it, and the first frame twice, because nothing is heard in the first step.
- *
- * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/run_inference.py.
- */
-export function transcriptionFrames(
-  transcription: NonNullable<ModelManifest['transcription']>,
-  speech: Float32Array,
-): Float32Array[] {
-  const { leadingSilenceSamples: before, trailingSilenceSamples: after } = transcription;
-  const heard = new Float32Array(before + speech.length + after);
-  heard.set(speech, before);
-  const frames = cutFrames(heard, 'drop');
-  return [...frames.slice(0, 1), ...frames];
 }
 
 function addWords(words: TimedWord[], events: readonly WordEvent[]): void {

@@ -27,7 +27,7 @@ import { DeviceThread } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
 import { listen, parseListenUrl } from './listen.ts';
 import { megabytes, memoryNeeds, refuseTooLittleMemory } from './memory-needs.ts';
-import { openModelDirectory, readVocabulary } from './model-directory.ts';
+import { ModelDirectoryError, openModelDirectory, readVocabulary } from './model-directory.ts';
 import { DEVICE_MEMORY, type Device } from './onnxruntime/execution-provider.ts';
 import { RESERVATION_MS, Reservations } from './reservations.ts';
 import { StepTimes } from './step-times.ts';
@@ -82,6 +82,11 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const { modelDirectory, url, token, slots, device, threads, logger } = options;
   const address = parseListenUrl(url, token !== undefined);
   const model = await openModelDirectory(modelDirectory);
+  if (model.manifest.generatedCodebooks === 0) {
+    throw new ModelDirectoryError(
+      `The model in ${modelDirectory} only listens and cannot converse. Give the engine one that speaks.`,
+    );
+  }
   const vocabulary = await readVocabulary(model);
   const needs = await memoryNeeds(model, slots);
   // Where states live on another device its own allocator says what is missing.

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
@@ -9,6 +10,7 @@ import { generateCheckpoint } from '../../../models/generate/generate-checkpoint
 import { randomFloats, uniform } from '../../../models/test-support/random.ts';
 import { UNUSUAL_TRANSCRIPTION } from '../../../models/test-support/unusual-architecture.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { startEngineServer } from './engine-server.ts';
 import { openRunner, type FrameResult, type Runner } from './runner.ts';
 
 const FRAMES = 10;
@@ -19,7 +21,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function open(name: string, heads: number): Promise<Runner> {
+async function build(name: string, heads: number): Promise<string> {
   const checkpoint = join(folder, name);
   const config = { ...UNUSUAL_TRANSCRIPTION.config, extra_heads_num_heads: heads };
   const architecture = { ...UNUSUAL_TRANSCRIPTION, config };
@@ -30,7 +32,11 @@ async function open(name: string, heads: number): Promise<Runner> {
     batches: [1, 2],
     kinds: ['frame'],
   });
-  return openRunner({ modelDirectory: directory, slots: 2 });
+  return directory;
+}
+
+async function open(name: string, heads: number): Promise<Runner> {
+  return openRunner({ modelDirectory: await build(name, heads), slots: 2 });
 }
 
 const speech = Array.from({ length: FRAMES }, (_, frame) =>
@@ -73,4 +79,16 @@ test('gives no pauses from a model without such heads', async () => {
   const runner = await open('without-heads', 0);
   expect(runner.step([{ row: 0, pcm: speech[0]! }])[0]).toMatchObject({ pauses: null });
   runner.dispose();
+});
+
+test('is refused by the engine, which has no voice to send', async () => {
+  const started = startEngineServer({
+    modelDirectory: await build('for-the-engine', 0),
+    url: 'ws://127.0.0.1:0',
+    slots: 1,
+    device: 'cpu',
+    threads: 1,
+    logger: pino({ level: 'silent' }),
+  });
+  await expect(started).rejects.toThrow(/only listens and cannot converse/);
 });
