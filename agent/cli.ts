@@ -263,7 +263,7 @@ function createProgram(): Command {
       });
     });
 
-  const models = program.command('models').description('list, build and inspect models');
+  const models = program.command('models').description('list, pull, build and inspect models');
   models
     .command('list')
     .description('models with a short name')
@@ -271,6 +271,19 @@ function createProgram(): Command {
     .action(async (flags: { json?: true }) => {
       const { listModels } = await import('./commands/models.ts');
       await listModels(createContext(), { json: flags.json === true });
+    });
+  models
+    .command('pull')
+    .description('fetch the weights of a model from Hugging Face')
+    .argument('[model]', 'short name, or repository owner/name (default: MOSHI_MODEL)')
+    .option('--revision <revision>', 'branch, tag or commit', 'main')
+    .option('--json', 'for programs')
+    .action(async (model: string | undefined, flags: { revision: string; json?: true }) => {
+      const { pullModelCommand } = await import('./commands/models-pull.ts');
+      await pullModelCommand(createContext(overrides({ model })), {
+        revision: flags.revision,
+        json: flags.json === true,
+      });
     });
   models
     .command('build')

@@ -108,6 +108,31 @@ test('hands the same configuration on to another process', () => {
   expect(loadConfig(toEnvironment(config))).toEqual(config);
 });
 
+test('finds Hugging Face’s cache and token where its own tools keep them', () => {
+  expect(loadConfig({}).hub).toEqual({
+    cacheDirectory: path.join(os.homedir(), '.cache/huggingface/hub'),
+    endpoint: 'https://huggingface.co',
+    tokenFile: path.join(os.homedir(), '.cache/huggingface/token'),
+    token: undefined,
+    isOffline: false,
+  });
+  const { hub } = loadConfig({
+    HF_HOME: '~/weights',
+    HF_TOKEN: 'hf_abc',
+    HF_ENDPOINT: 'https://mirror.example/',
+    HF_HUB_OFFLINE: 'yes',
+  });
+  expect(hub).toEqual({
+    cacheDirectory: path.join(os.homedir(), 'weights/hub'),
+    endpoint: 'https://mirror.example',
+    tokenFile: path.join(os.homedir(), 'weights/token'),
+    token: 'hf_abc',
+    isOffline: true,
+  });
+  expect(loadConfig({ HF_HOME: '/a', HF_HUB_CACHE: '/b' }).hub.cacheDirectory).toBe('/b');
+  expect(loadConfig({ XDG_CACHE_HOME: '/c' }).hub.cacheDirectory).toBe('/c/huggingface/hub');
+});
+
 test('says what a part that needs LiveKit lacks', () => {
   expect(() => requireLiveKit(loadConfig({}))).toThrow(
     /LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET are not set/,

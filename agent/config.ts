@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { config as readDotenvFiles } from 'dotenv';
 import { z } from 'zod';
+import type { HubSettings } from '../models/hub/hub-client.ts';
 import { engineUrl } from '../plugins/moshi/protocol/messages.ts';
 
 /** Root of the repository: relative paths of settings mean this folder. */
@@ -67,6 +68,8 @@ export interface Config {
     /** Port of the worker's health page; 0: any free one. */
     port: number;
   };
+  /** Hugging Face, under the variables that all its tools read. */
+  hub: HubSettings;
   /** Absolute. */
   cacheDirectory: string;
   logLevel: LogLevel;
@@ -97,7 +100,7 @@ function countProblems(problems: readonly string[]): string {
 }
 
 /** Variables whose value must never reach a log or a terminal. */
-const SECRET_VARIABLES = new Set(['LIVEKIT_API_SECRET', 'MOSHI_ENGINE_TOKEN']);
+const SECRET_VARIABLES = new Set(['LIVEKIT_API_SECRET', 'MOSHI_ENGINE_TOKEN', 'HF_TOKEN']);
 
 function wholeNumber(minimum: number, maximum: number) {
   return z
@@ -149,6 +152,16 @@ const environmentSchema = z.object({
   MOSHI_WORKER_PORT: wholeNumber(0, 65_535).default(0),
   MOSHI_CACHE_DIRECTORY: z.string().default('.cache'),
   MOSHI_LOG_LEVEL: logLevel.default('info'),
+  HF_HOME: z.string().optional(),
+  HF_HUB_CACHE: z.string().optional(),
+  HF_TOKEN: z
+    .string()
+    .regex(/^[!-~]+$/, 'must be one word')
+    .optional(),
+  HF_TOKEN_PATH: z.string().optional(),
+  HF_ENDPOINT: webUrl(['http:', 'https:']).default('https://huggingface.co'),
+  HF_HUB_OFFLINE: z.string().default(''),
+  XDG_CACHE_HOME: z.string().optional(),
 });
 type Variables = z.infer<typeof environmentSchema>;
 
@@ -224,6 +237,11 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_WORKER_PORT: config.worker.port,
     MOSHI_CACHE_DIRECTORY: config.cacheDirectory,
     MOSHI_LOG_LEVEL: config.logLevel,
+    HF_HUB_CACHE: config.hub.cacheDirectory,
+    HF_TOKEN: config.hub.token,
+    HF_TOKEN_PATH: config.hub.tokenFile,
+    HF_ENDPOINT: config.hub.endpoint,
+    HF_HUB_OFFLINE: config.hub.isOffline ? '1' : '',
   };
   // Unset ones become empty, not absent: a child would else find them in `.env.local` again.
   return Object.fromEntries(
@@ -330,9 +348,32 @@ function nest(variables: Variables): Config {
       publicUrl: publicUrl.replace(/\/+$/, ''),
     },
     worker: { port: variables.MOSHI_WORKER_PORT },
+    hub: hubSettings(variables),
     cacheDirectory,
     logLevel: variables.MOSHI_LOG_LEVEL,
   };
+}
+
+/**
+ * As Hugging Face's own tools read them (huggingface/huggingface_hub,
+ * docs/source/en/package_reference/environment_variables.md), so that files are shared with them.
+ */
+function hubSettings(variables: Variables): HubSettings {
+  const home = inHome(
+    variables.HF_HOME ?? path.join(variables.XDG_CACHE_HOME ?? '~/.cache', 'huggingface'),
+  );
+  return {
+    cacheDirectory: inHome(variables.HF_HUB_CACHE ?? path.join(home, 'hub')),
+    endpoint: variables.HF_ENDPOINT.replace(/\/+$/, ''),
+    tokenFile: inHome(variables.HF_TOKEN_PATH ?? path.join(home, 'token')),
+    token: variables.HF_TOKEN,
+    isOffline: ['1', 'on', 'yes', 'true'].includes(variables.HF_HUB_OFFLINE.toLowerCase()),
+  };
+}
+
+/** `~` is the user's folder; relative paths mean the repository's, as in other settings. */
+function inHome(folder: string): string {
+  return path.resolve(REPOSITORY_DIRECTORY, folder.replace(/^~(?=$|\/)/, os.homedir()));
 }
 
 /** Host part of a URL that a browser on this machine can open. */

@@ -144,6 +144,6 @@ test('knows the demo by its name and folders by their path', () => {
   const fixture = join(import.meta.dirname, 'fixtures/tiny-moshi');
   expect(resolveModel(fixture)).toEqual({ directory: fixture, name: 'tiny-moshi', isDemo: false });
   expect(() => resolveModel('moshi-9000')).toThrow(
-    /There is no model "moshi-9000"\. Use "demo", or the path of a folder/,
+    /There is no model "moshi-9000"\. Use "demo", or another name that "models list" shows/,
   );
 });

@@ -45,8 +45,10 @@ export { resolveModel, type ResolvedModel } from './catalogue.ts';
 export { CheckpointError } from './checkpoints/checkpoint-error.ts';
 
 export type BuildOptions = {
-  /** `demo`, or the folder of a checkpoint. */
+  /** A name of the catalogue, a repository, or the folder of a checkpoint. */
   readonly checkpoint: string;
+  /** Where pulled models lie; see `resolveModel`. */
+  readonly hubCacheDirectory?: string;
   /** Built models are folders in here. */
   readonly outputDirectory: string;
   /** Each graph is made once for every batch size. */
@@ -80,8 +82,12 @@ const REFERENCE_SAMPLING: SamplingOptions = {
 };
 
 /** What kind of model a checkpoint is, from its configuration alone. @throws CheckpointError. */
-export async function readModelKind(nameOrPath: string): Promise<ModelKind> {
-  const { kind } = await readLanguageModelConfig(resolveModel(nameOrPath).directory);
+export async function readModelKind(
+  nameOrPath: string,
+  hubCacheDirectory?: string,
+): Promise<ModelKind> {
+  const { directory } = resolveModel(nameOrPath, hubCacheDirectory);
+  const { kind } = await readLanguageModelConfig(directory);
   return kind;
 }
 
@@ -93,9 +99,14 @@ export async function readModelKind(nameOrPath: string): Promise<ModelKind> {
 export async function buildModel(
   options: BuildOptions,
 ): Promise<{ directory: string; manifest: ModelManifest }> {
-  const model = resolveModel(options.checkpoint);
+  const model = resolveModel(options.checkpoint, options.hubCacheDirectory);
   const checkpoint = withGuidance(
-    await openCheckpoint(model.directory, cpuPrecision(options.precision), options.adapters),
+    await openCheckpoint(
+      model.directory,
+      cpuPrecision(options.precision),
+      options.adapters,
+      options.hubCacheDirectory,
+    ),
     options.guidance,
   );
   const name = options.name ?? model.name;

@@ -163,7 +163,10 @@ async function promptOf(
   built: BuiltModel,
   { voice, voiceLoudness, prompt: text }: InferOptions,
 ): Promise<SystemPrompt | undefined> {
-  const { directory, name } = resolveModel(context.config.model.name);
+  const { directory, name } = resolveModel(
+    context.config.model.name,
+    context.config.hub.cacheDirectory,
+  );
   const prompts = await SystemPrompts.open(context, built, directory);
   if (prompts !== null) {
     return prompts.makeFromFile({ voice, text }, voiceLoudness);

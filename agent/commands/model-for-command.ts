@@ -31,11 +31,12 @@ export async function buildGraphs(
 ): Promise<BuiltModel> {
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
-  const { directory, name } = resolveModel(config.model.name);
+  const { directory, name } = resolveModel(config.model.name, config.hub.cacheDirectory);
   const { guidance, adapters, adapterScaling } = config.model;
   return inCache(outputDirectory, () =>
     buildModel({
       checkpoint: directory,
+      hubCacheDirectory: config.hub.cacheDirectory,
       outputDirectory,
       batches,
       kinds,

@@ -47,7 +47,10 @@ export async function runQuantize(
   if (frames?.length === 0) {
     throw new CommandError(`${wav} is shorter than one frame of the model, 80 ms`);
   }
-  const source = resolveModel(context.config.model.name).directory;
+  const source = resolveModel(
+    context.config.model.name,
+    context.config.hub.cacheDirectory,
+  ).directory;
   const report = await quantize(source, precision, output);
   const kept =
     frames === null ? null : await tokensKept(context, [source, report.directory], frames);

@@ -1,30 +1,49 @@
 /** `models list | build | inspect`. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { resolveModel } from '../../models/build.ts';
+import {
+  CATALOGUE,
+  findPulled,
+  resolveModel,
+  type CatalogueEntry,
+} from '../../models/catalogue.ts';
 import type { CommandContext } from './command-context.ts';
 import { buildForEngine, buildGraphs } from './model-for-command.ts';
-
-/** Models with a name of their own; any other is the path of its folder. */
-const SHORT_NAMES = ['demo'];
 
 export interface OutputFormat {
   json: boolean;
 }
 
+/** One model of the catalogue, as `models list --json` prints it. */
+export type ListedModel = CatalogueEntry & {
+  /** Folder of the weights, or null where they must be pulled first. */
+  directory: string | null;
+};
+
 export function listModels(context: CommandContext, format: OutputFormat): Promise<void> {
-  const models = SHORT_NAMES.map((name) => ({ ...resolveModel(name) }));
+  const models = CATALOGUE.map((entry): ListedModel => ({
+    ...entry,
+    directory: directoryOf(entry, context.config.hub.cacheDirectory),
+  }));
   if (format.json) {
     context.print(JSON.stringify(models));
-  } else {
-    for (const { name, directory, isDemo } of models) {
-      context.print(`${name}  ${isDemo ? 'tiny model that shows the path  ' : ''}${directory}`);
-    }
-    context.print(
-      'Any folder with a Moshi checkpoint is a model, too: PyTorch, MLX, Candle or GGUF files as Kyutai publishes them.',
-    );
+    return Promise.resolve();
   }
+  for (const { name, what, languages, licence, isGated, directory } of models) {
+    const state = directory ?? (isGated ? 'not here, gated' : 'not here');
+    context.print(`${name}  ${what} (${languages.join(', ')}), ${licence}; ${state}`);
+  }
+  context.print(
+    '"models pull NAME" fetches one, from Hugging Face. Any repository owner/name in one of Kyutai’s ' +
+      'layouts is a model, too, and any folder with such files: PyTorch, MLX, Candle or GGUF.',
+  );
   return Promise.resolve();
+}
+
+function directoryOf({ name, repository }: CatalogueEntry, cacheDirectory: string): string | null {
+  if (repository === null) return resolveModel(name).directory;
+  const found = findPulled(repository, cacheDirectory);
+  return 'directory' in found ? found.directory : null;
 }
 
 export async function buildModelCommand(
@@ -41,7 +60,7 @@ export async function buildModelCommand(
 }
 
 export async function inspectModel(context: CommandContext, format: OutputFormat): Promise<void> {
-  const checkpoint = resolveModel(context.config.model.name);
+  const checkpoint = resolveModel(context.config.model.name, context.config.hub.cacheDirectory);
   const { directory, manifest } = await buildGraphs(context, ['frame'], [1]);
   const [graph] = manifest.graphs;
   const facts = {

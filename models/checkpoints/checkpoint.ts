@@ -13,6 +13,8 @@ import {
   readLanguageModelConfig,
   type LanguageModelConfig,
 } from './language-model-config.ts';
+import { parseHubName } from '../hub/checkpoint-files.ts';
+import { CachedRepository } from '../hub/hub-cache.ts';
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
 import { openWeights, type OpenedWeights } from './layouts/open-weights.ts';
 import { SafetensorsFile } from './safetensors.ts';
@@ -49,12 +51,14 @@ export type AdapterChoice = { readonly path?: string; readonly scaling?: number 
 
 /**
  * @param precision - Of the language model's matrices; null for that of a checkpoint of ours, else float32.
+ * @param hubCacheDirectory - Where files lie that config.json names as `hf://owner/name/path`.
  * @throws CheckpointError naming what is missing, malformed or not implemented.
  */
 export async function openCheckpoint(
   folder: string,
   precision: OpenedWeights['precision'] | null = null,
   adapterChoice: AdapterChoice = {},
+  hubCacheDirectory?: string,
 ): Promise<Checkpoint> {
   const directory = resolve(folder);
   const isDirectory = await stat(directory).then(
@@ -64,17 +68,19 @@ export async function openCheckpoint(
   if (!isDirectory) throw new CheckpointError(`${directory} is not a folder with a checkpoint.`);
   const languageModel = await readLanguageModelConfig(directory);
   const { files } = languageModel;
+  const locate = (field: string, name: string): string =>
+    pathOf(directory, field, name, hubCacheDirectory);
   const mimiConfigPath =
-    files.mimiConfig === null ? null : locate(directory, 'mimi_config_name', files.mimiConfig);
+    files.mimiConfig === null ? null : locate('mimi_config_name', files.mimiConfig);
   const mimi = await readMimiConfig(mimiConfigPath);
   checkFit(languageModel, mimi);
-  const tokenizerPath = locate(directory, 'tokenizer_name', files.tokenizer);
-  const modelPath = await followLinks(directory, locate(directory, 'moshi_name', files.model));
-  const mimiPath = await followLinks(directory, locate(directory, 'mimi_name', files.mimi));
+  const tokenizerPath = locate('tokenizer_name', files.tokenizer);
+  const modelPath = await followLinks(directory, locate('moshi_name', files.model));
+  const mimiPath = await followLinks(directory, locate('mimi_name', files.mimi));
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
-  const adapters = await findAdapters(directory, languageModel, adapterChoice);
+  const adapters = await findAdapters(directory, languageModel, adapterChoice, hubCacheDirectory);
   const weights = await openWeights(
     modelPath,
     together ? basename(modelPath) : 'language-model.safetensors',
@@ -118,6 +124,7 @@ async function findAdapters(
   directory: string,
   { adapters, quantized, blockPrecision }: LanguageModelConfig,
   choice: AdapterChoice,
+  hubCacheDirectory: string | undefined,
 ): Promise<AdapterOptions | null> {
   const name = choice.path ?? adapters?.file ?? null;
   if (name === null) {
@@ -136,7 +143,10 @@ async function findAdapters(
         `use the checkpoint that they were trained on.`,
     );
   }
-  const path = await followLinks(directory, locate(directory, 'lora_name', name));
+  const path = await followLinks(
+    directory,
+    pathOf(directory, 'lora_name', name, hubCacheDirectory),
+  );
   const scaling = choice.scaling ?? adapters?.scaling ?? DEFAULT_ADAPTER_SCALING;
   return { path, scaling, rank: choice.path === undefined ? (adapters?.rank ?? null) : null };
 }
@@ -158,15 +168,24 @@ async function followLinks(directory: string, path: string): Promise<string> {
   });
 }
 
-function locate(directory: string, field: string, name: string): string {
+/** Of a file that config.json names: beside it, anywhere (`file://`), or pulled (`hf://`). */
+function pathOf(
+  directory: string,
+  field: string,
+  name: string,
+  hubCacheDirectory: string | undefined,
+): string {
   if (name.startsWith('file://')) return fileURLToPath(name);
-  if (name.startsWith('hf://')) {
-    throw new CheckpointError(
-      `config.json: ${field} points to Hugging Face (${name}). ` +
-        `Download it into ${directory} and write "${basename(name)}" instead.`,
-    );
+  const pulled = parseHubName(name);
+  if (pulled === null) return resolve(directory, name);
+  if (hubCacheDirectory !== undefined) {
+    const snapshot = new CachedRepository(hubCacheDirectory, pulled.repository).find('main');
+    if (snapshot !== null) return join(snapshot, pulled.path);
   }
-  return resolve(directory, name);
+  throw new CheckpointError(
+    `config.json: ${field} points to Hugging Face (${name}), and the file is not in the cache. ` +
+      `Pull the model again, or download the file into ${directory} and write "${basename(name)}" instead.`,
+  );
 }
 
 /** The two must speak the same codes, and the model must hear some. */

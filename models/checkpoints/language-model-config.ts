@@ -5,6 +5,7 @@
  * moshi/moshi/models/loaders.py (CheckpointInfo, the built-in 7B configuration). Whatever changes
  * the arithmetic and is not implemented here is refused by name; nothing is skipped.
  */
+import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -17,6 +18,7 @@ import {
   type ConditionConfig,
 } from './conditioning-config.ts';
 import { checkJson, readJson } from './json-file.ts';
+import { weightsFileName } from './weights-file-name.ts';
 import { BLOCK_LAYOUT_MARKER, type BlockPrecision } from './linear-weight.ts';
 import { isOff, notImplemented } from './not-implemented.ts';
 import { completePersonaPlex, isPersonaPlex } from './personaplex-config.ts';
@@ -360,7 +362,10 @@ export async function readConfigFile(directory: string): Promise<unknown> {
     () => true,
     () => false,
   );
-  return present ? readJson(path) : BUILT_IN_CONFIG;
+  const json = present ? await readJson(path) : BUILT_IN_CONFIG;
+  const isObject = typeof json === 'object' && json !== null && !Array.isArray(json);
+  if (!isObject) return json;
+  return { moshi_name: weightsFileName((name) => existsSync(join(directory, name))), ...json };
 }
 
 /** @param path - Where `json` was read, for messages. */
