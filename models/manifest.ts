@@ -76,6 +76,18 @@ const stateDescription = z.object({
 });
 export type StateDescription = z.infer<typeof stateDescription>;
 
+/** A constant that lies in a file: bytes `offsetBytes` to `offsetBytes + lengthBytes`. */
+const weightDescription = z.object({
+  name: z.string().min(1),
+  type: z.enum(['float32', 'int64', 'bool', 'float16', 'bfloat16', 'uint8']),
+  shape: z.array(z.number().int().nonnegative()),
+  /** Relative to `weightsDirectory`. */
+  file: z.string().min(1),
+  offsetBytes: z.number().int().nonnegative(),
+  lengthBytes: z.number().int().nonnegative(),
+});
+export type WeightDescription = z.infer<typeof weightDescription>;
+
 const graphDescription = z.object({
   kind: z.enum(['frame', 'mimi-encode', 'mimi-decode']),
   /** Rows this graph computes at once. */
@@ -89,6 +101,8 @@ const graphDescription = z.object({
   nodes: z.number().int().nonnegative(),
   /** Bytes that a run reads of the weights: the least a run can take is these at memory's speed. */
   weightBytes: z.number().int().nonnegative(),
+  /** What graphs of one kind have in common, so that whoever loads several keeps it once. */
+  weights: z.array(weightDescription),
 });
 export type GraphDescription = z.infer<typeof graphDescription>;
 

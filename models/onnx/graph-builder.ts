@@ -7,7 +7,12 @@
  * in which that is not certain.
  */
 import assert from 'node:assert/strict';
-import type { StateDescription, TensorDescription, TensorType } from '../manifest.ts';
+import type {
+  StateDescription,
+  TensorDescription,
+  TensorType,
+  WeightDescription,
+} from '../manifest.ts';
 import type { TensorView } from '../checkpoints/safetensors.ts';
 import { elementCount, type DataType } from './data-types.ts';
 import {
@@ -30,6 +35,7 @@ export type GraphSignature = {
   readonly states: StateDescription[];
   readonly nodes: number;
   readonly weightBytes: number;
+  readonly weights: WeightDescription[];
 };
 
 export class GraphBuilder {
@@ -243,6 +249,9 @@ export class GraphBuilder {
       states: states.map(({ description }) => description),
       nodes: nodes.length,
       weightBytes: weightBytesRead(nodes, initializers),
+      weights: initializers.flatMap((one) =>
+        'file' in one ? [{ ...one, shape: [...one.shape] }] : [],
+      ),
     };
     return { bytes, signature };
   }

@@ -59,6 +59,7 @@ export class GraphSet {
         runtime.openSession({
           path: join(model.path, graph.file),
           weightsDirectory: model.manifest.weightsDirectory,
+          weights: graph.weights,
           threads,
           profile,
         }),

@@ -48,6 +48,13 @@ const SIGNATURES = {
   ReleaseIoBinding: { slot: 135, parameters: ['void *'], returns: 'void' },
   BindInput: { slot: 136, parameters: ['void *', 'str', 'void *'] },
   BindOutput: { slot: 137, parameters: ['void *', 'str', 'void *'] },
+  AddInitializer: { slot: 150, parameters: ['void *', 'str', 'void *'] },
+  CreatePrepackedWeightsContainer: { slot: 166, parameters: ['void *'] },
+  ReleasePrepackedWeightsContainer: { slot: 167, parameters: ['void *'], returns: 'void' },
+  CreateSessionWithPrepackedWeightsContainer: {
+    slot: 168,
+    parameters: ['void *', PATH, 'void *', 'void *', 'void *'],
+  },
   SynchronizeBoundOutputs: { slot: 203, parameters: ['void *'] },
   SessionOptionsAppendExecutionProvider_CUDA_V2: { slot: 204, parameters: ['void *', 'void *'] },
   CreateCUDAProviderOptions: { slot: 205, parameters: ['void *'] },

@@ -4,6 +4,7 @@
  *
  * All calls block and must come from one thread. Whoever opens a runtime disposes of it.
  */
+import type { WeightDescription } from '../../../../models/manifest.ts';
 import { addressOf, CApi, readString, readStrings } from './c-api.ts';
 import {
   appendExecutionProvider,
@@ -13,6 +14,7 @@ import {
 } from './execution-provider.ts';
 import { locateLibrary, openLibrary } from './library.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
+import { SharedWeights } from './shared-weights.ts';
 import { ELEMENT_TYPES, HostTensor, rowBytes, type RowLayout } from './tensor.ts';
 
 const LOG_LEVEL_ERROR = 3;
@@ -22,6 +24,8 @@ export type SessionOptions = {
   path: string;
   /** Folder that the graph's external weights are relative to. */
   weightsDirectory: string;
+  /** Those of the graph's weights that other sessions of this runtime may use too. */
+  weights?: readonly WeightDescription[];
   /** Threads that share one operator's work, this one included. */
   threads: number;
   /** Times every operator of every run, for `endProfile`; files begin with this path. Slows runs down. */
@@ -36,6 +40,7 @@ export class OnnxRuntime {
   readonly #hostMemory: bigint;
   readonly #sessions: GraphSession[] = [];
   readonly #states: StateTensor[] = [];
+  #sharedWeights: SharedWeights | null = null;
   #deviceMemory: { info: bigint; allocator: bigint } | null = null;
 
   /** @throws OnnxRuntimeError if the library or the device's provider cannot be used. */
@@ -67,7 +72,13 @@ export class OnnxRuntime {
    *
    * @throws OnnxRuntimeError if the file, its weights or the provider cannot be used.
    */
-  openSession({ path, weightsDirectory, threads, profile }: SessionOptions): GraphSession {
+  openSession({
+    path,
+    weightsDirectory,
+    weights = [],
+    threads,
+    profile,
+  }: SessionOptions): GraphSession {
     const options = this.#api.create('CreateSessionOptions');
     try {
       this.#api.call('SetIntraOpNumThreads', options, threads);
@@ -92,13 +103,36 @@ export class OnnxRuntime {
       } catch (error) {
         throw OnnxRuntimeError.missingProvider(this.device, this.availableProviders(), error);
       }
-      const handle = this.#api.create('CreateSession', this.#environment, path, options);
+      const handle = this.#createSession(path, weightsDirectory, weights, options);
       const session = new GraphSession(this.#api, handle, this.#hostMemory, this.device);
       this.#sessions.push(session);
       return session;
     } finally {
       this.#api.call('ReleaseSessionOptions', options);
     }
+  }
+
+  #createSession(
+    path: string,
+    weightsDirectory: string,
+    weights: readonly WeightDescription[],
+    options: bigint,
+  ): bigint {
+    // Devices copy weights into memory of their own.
+    if (DEVICE_MEMORY[this.device] !== null) {
+      return this.#api.create('CreateSession', this.#environment, path, options);
+    }
+    this.#sharedWeights ??= new SharedWeights(this.#api, this.#hostMemory);
+    this.#sharedWeights.addTo(options, weightsDirectory, weights);
+    const handle = this.#api.create(
+      'CreateSessionWithPrepackedWeightsContainer',
+      this.#environment,
+      path,
+      options,
+      this.#sharedWeights.container,
+    );
+    this.#sharedWeights.loaded();
+    return handle;
   }
 
   /**
@@ -158,6 +192,7 @@ export class OnnxRuntime {
     for (const session of this.#sessions) {
       session.dispose();
     }
+    this.#sharedWeights?.dispose();
     this.#api.call('ReleaseMemoryInfo', this.#hostMemory);
     this.#api.call('ReleaseEnv', this.#environment);
   }
