@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildModel, type BuildOptions } from './build.ts';
+import { quantizeCheckpoint } from './quantize/quantize-checkpoint.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { readMatrices } from './test-support/layout-checkpoints.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
@@ -136,13 +137,13 @@ async function converse(folder: string, options: Partial<BuildOptions> = {}): Pr
   return gathered;
 }
 
+const MERGED = { moshi_name: 'merged.safetensors' };
 const LORA = { lora: true, lora_name: 'lora.safetensors', lora_rank: RANK, lora_scaling: SCALING };
 
 describe('merged adapters', () => {
   let expected: number[];
   beforeAll(async () => {
-    const plain = { 'merged.safetensors': merged };
-    expected = await converse(checkpoint('plain', plain, { moshi_name: 'merged.safetensors' }));
+    expected = await converse(checkpoint('plain', { 'merged.safetensors': merged }, MERGED));
   });
 
   test('give the bits of a checkpoint that was merged before', async () => {
@@ -150,6 +151,14 @@ describe('merged adapters', () => {
     const folder = checkpoint('adapted', files, LORA);
     expect(await converse(folder)).toEqual(expected);
     expect(await converse(TINY)).not.toEqual(expected);
+  });
+
+  test('are in a quantised copy, which does not ask for them again', async () => {
+    const quantized = join(directory, 'quantised');
+    const from = checkpoint('to-quantise', { 'lora.safetensors': adapters }, LORA);
+    await quantizeCheckpoint({ checkpoint: from, precision: 'q8', directory: quantized });
+    const plain = checkpoint('to-quantise-plain', { 'merged.safetensors': merged }, MERGED);
+    expect(await converse(quantized)).toEqual(await converse(plain, { precision: 'q8' }));
   });
 
   test('can be named, and scaled, apart from the checkpoint', async () => {

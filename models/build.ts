@@ -42,6 +42,7 @@ import { resolveModel } from './catalogue.ts';
 import { readSentencePieceModel } from './tokenizer/sentencepiece.ts';
 
 export { resolveModel, type ResolvedModel } from './catalogue.ts';
+export type { AdapterChoice } from './checkpoints/checkpoint.ts';
 export { CheckpointError } from './checkpoints/checkpoint-error.ts';
 
 export type BuildOptions = {

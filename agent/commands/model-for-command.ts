@@ -1,7 +1,8 @@
 /** Finds the configured model and builds the graphs a command needs, if they are not there yet. */
 import path from 'node:path';
-import { buildModel, resolveModel } from '../../models/build.ts';
+import { buildModel, resolveModel, type AdapterChoice } from '../../models/build.ts';
 import type { GraphDescription, ModelManifest } from '../../models/manifest.ts';
+import type { Config } from '../config.ts';
 import { inCache } from './cache-folder.ts';
 import type { CommandContext } from './command-context.ts';
 
@@ -32,7 +33,7 @@ export async function buildGraphs(
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { directory, name } = resolveModel(config.model.name, config.hub.cacheDirectory);
-  const { guidance, adapters, adapterScaling } = config.model;
+  const { guidance } = config.model;
   return inCache(outputDirectory, () =>
     buildModel({
       checkpoint: directory,
@@ -42,10 +43,15 @@ export async function buildGraphs(
       kinds,
       name,
       ...(guidance !== undefined && { guidance }),
-      adapters: {
-        ...(adapters !== undefined && { path: adapters }),
-        ...(adapterScaling !== undefined && { scaling: adapterScaling }),
-      },
+      adapters: adaptersOf(config),
     }),
   );
+}
+
+/** Adapters that the settings name in place of the checkpoint's own. */
+export function adaptersOf({ model: { adapters, adapterScaling } }: Config): AdapterChoice {
+  return {
+    ...(adapters !== undefined && { path: adapters }),
+    ...(adapterScaling !== undefined && { scaling: adapterScaling }),
+  };
 }

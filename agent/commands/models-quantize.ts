@@ -4,12 +4,14 @@ import { buildModel, resolveModel } from '../../models/build.ts';
 import type { ModelManifest } from '../../models/manifest.ts';
 import {
   quantizeCheckpoint,
+  type QuantizeOptions,
   type QuantizeReport,
 } from '../../models/quantize/quantize-checkpoint.ts';
 import { openRunner, type Runner } from '../../plugins/moshi/engine/runner.ts';
 import { inCache } from './cache-folder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
+import { adaptersOf } from './model-for-command.ts';
 import { Progress } from './progress.ts';
 import { cutFrames, readSpeech } from './speech-file.ts';
 import { listenForSignals } from './until-signal.ts';
@@ -51,7 +53,8 @@ export async function runQuantize(
     context.config.model.name,
     context.config.hub.cacheDirectory,
   ).directory;
-  const report = await quantize(source, precision, output);
+  const adapters = adaptersOf(context.config);
+  const report = await quantize({ checkpoint: source, precision, directory: output, adapters });
   const kept =
     frames === null ? null : await tokensKept(context, [source, report.directory], frames);
   if (json) {
@@ -78,17 +81,13 @@ export async function runQuantize(
 }
 
 async function quantize(
-  checkpoint: string,
-  precision: 'q8' | 'q4',
-  directory: string,
+  options: Omit<QuantizeOptions, 'onBytes' | 'signal'>,
 ): Promise<QuantizeReport> {
   const { stop } = listenForSignals();
   let progress: Progress | null = null;
   try {
     return await quantizeCheckpoint({
-      checkpoint,
-      precision,
-      directory,
+      ...options,
       signal: stop,
       onBytes: (written, total) => {
         progress ??= new Progress({
@@ -105,7 +104,9 @@ async function quantize(
       throw new CommandError('interrupted; nothing was written', { cause: error });
     }
     if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') {
-      throw new CommandError(`${directory} cannot be written: the disk is full`, { cause: error });
+      throw new CommandError(`${options.directory} cannot be written: the disk is full`, {
+        cause: error,
+      });
     }
     throw error;
   } finally {
@@ -129,7 +130,7 @@ async function tokensKept(
         batches: [1],
         kinds: ['frame'],
         probes: true,
-        ...(precision !== undefined && { precision }),
+        ...(precision !== undefined && { precision, adapters: adaptersOf(config) }),
       }),
     );
     return openRunner({

@@ -74,6 +74,8 @@ export async function inspectModel(context: CommandContext, format: OutputFormat
     textCard: manifest.textCard,
     audioCard: manifest.audioCard,
     sampling: manifest.sampling,
+    conditions: manifest.conditions,
+    guidance: manifest.guidance,
     stateBytesPerConversation: (graph?.states ?? [])
       .map(({ rowShape, type }) => rowShape.reduce((size, n) => size * n, BYTES[type]))
       .reduce((sum, bytes) => sum + bytes, 0),

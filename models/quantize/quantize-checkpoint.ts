@@ -2,7 +2,7 @@
 import { copyFile, link, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
-import { openCheckpoint, type Checkpoint } from '../checkpoints/checkpoint.ts';
+import { openCheckpoint, type AdapterChoice, type Checkpoint } from '../checkpoints/checkpoint.ts';
 import { readConfigFile } from '../checkpoints/language-model-config.ts';
 import type { ConvertedMatrix } from '../checkpoints/layouts/converted-weights.ts';
 import {
@@ -16,6 +16,8 @@ export type QuantizeOptions = {
   /** Folder of a checkpoint in any layout. */
   readonly checkpoint: string;
   readonly precision: BlockPrecision;
+  /** Low-rank adapters to merge in place of those that the checkpoint names. */
+  readonly adapters?: AdapterChoice;
   /** Folder to make; empty, or not there. */
   readonly directory: string;
   readonly onBytes?: (written: number, total: number) => void;
@@ -32,8 +34,16 @@ export type QuantizeReport = {
   readonly matrices: readonly ConvertedMatrix[];
 };
 
-/** Keys of config.json that say how the weights were stored. */
-const STORAGE_KEYS = new Set(['quantize', 'quantization', 'moshi_name']);
+/** Keys of config.json that say how the weights were stored, and what has been merged into them. */
+const STORAGE_KEYS = new Set([
+  'quantize',
+  'quantization',
+  'moshi_name',
+  'lora',
+  'lora_name',
+  'lora_rank',
+  'lora_scaling',
+]);
 
 /**
  * The same checkpoint and precision make the same bytes. Codec and tokenizer are hard links, or copies
@@ -45,7 +55,7 @@ const STORAGE_KEYS = new Set(['quantize', 'quantization', 'moshi_name']);
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeReport> {
   const { precision, signal } = options;
   const directory = resolve(options.directory);
-  const checkpoint = await openCheckpoint(options.checkpoint, precision);
+  const checkpoint = await openCheckpoint(options.checkpoint, precision, options.adapters);
   const { converted } = checkpoint;
   if (converted === null) {
     throw new CheckpointError(`${checkpoint.directory} has ${precision} matrices already.`);
