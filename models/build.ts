@@ -20,7 +20,7 @@ import {
 import { join, resolve } from 'node:path';
 import { codecCodebooks, mimiDecodeGraph, mimiEncodeGraph } from './architectures/codec-graphs.ts';
 import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
-import { transcriptionGraph } from './architectures/transcription-graph.ts';
+import { countPauseHeads, transcriptionGraph } from './architectures/transcription-graph.ts';
 import { CheckpointError } from './checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type AdapterChoice, type Checkpoint } from './checkpoints/checkpoint.ts';
 import { personaPlexPrompt } from './checkpoints/personaplex-config.ts';
@@ -240,7 +240,7 @@ function describeModel(
     embeddingWidth: config.kind === 'personaplex' ? config.temporal.dimension : null,
     ...(config.transcription === null
       ? { pauses: null, transcription: null }
-      : describeTranscription(config.transcription)),
+      : describeTranscription(checkpoint, config.transcription)),
   };
 }
 
@@ -253,12 +253,12 @@ const PAUSE_HORIZONS_SECONDS = [0.5, 1, 2, 3];
 /** Silence beyond the delay, after the last sound (run_inference.py). */
 const FLUSH_SECONDS = 1;
 
-function describeTranscription({
-  delaySeconds,
-  silencePrefixSeconds,
-  pauseHeads: heads,
-  pauseClasses: classes,
-}: TranscriptionConfig): Pick<ModelManifest, 'pauses' | 'transcription'> {
+function describeTranscription(
+  checkpoint: Checkpoint,
+  transcription: TranscriptionConfig,
+): Pick<ModelManifest, 'pauses' | 'transcription'> {
+  const { delaySeconds, silencePrefixSeconds, pauseClasses: classes } = transcription;
+  const heads = countPauseHeads(checkpoint, transcription);
   const horizonsSeconds = heads === PAUSE_HORIZONS_SECONDS.length ? PAUSE_HORIZONS_SECONDS : null;
   return {
     pauses: heads === 0 ? null : { heads, classes, horizonsSeconds },

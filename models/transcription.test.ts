@@ -208,6 +208,16 @@ describe('a random model that only listens', () => {
     expect(manifest.graphs[0]!.outputs.map(({ name }) => name)).not.toContain('pauses');
   });
 
+  test('has the pause heads of its weights where the configuration does not tell', async () => {
+    const folder = await random('unsaid', { extra_heads_dim: 6 });
+    const path = join(folder, 'config.json');
+    const config = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    const { extra_heads_num_heads: heads, extra_heads_dim: classes, ...unsaid } = config;
+    writeFileSync(path, JSON.stringify(unsaid));
+    const { manifest } = await build(folder);
+    expect(manifest.pauses).toEqual({ heads, classes, horizonsSeconds: null });
+  });
+
   test('without the weights of a head that it promises is refused by name', async () => {
     const folder = await random('beheaded');
     const path = join(folder, 'config.json');

@@ -55,10 +55,11 @@ export function transcriptionGraph(
 
   graph.output('text_token', reshape(graph, text, [batch]), 'int64', []);
   graph.output('frame_tokens', tokens.complete(text), 'int64', [1]);
-  const { pauseHeads, pauseClasses } = transcription;
-  if (pauseHeads > 0) {
-    const pauses = pauseProbabilities(graph, checkpoint, transcription, hidden);
-    graph.output('pauses', pauses, 'float32', [pauseHeads, pauseClasses]);
+  const heads = countPauseHeads(checkpoint, transcription);
+  if (heads > 0) {
+    const { pauseClasses: classes } = transcription;
+    const pauses = pauseProbabilities(graph, checkpoint, { heads, classes }, hidden);
+    graph.output('pauses', pauses, 'float32', [heads, classes]);
   }
   if (probes) {
     graph.output('hidden', hidden, 'float32', [config.temporal.dimension]);
@@ -68,18 +69,36 @@ export function transcriptionGraph(
   return graph;
 }
 
+/**
+ * H. Kyutai's Candle files hold the heads' weights, of which only the configuration of their server
+ * tells (rust/moshi-server, `extra_heads`).
+ */
+export function countPauseHeads(
+  { languageModelWeights: file }: Checkpoint,
+  { pauseHeads }: TranscriptionConfig,
+): number {
+  if (pauseHeads !== null) return pauseHeads;
+  let count = 0;
+  while (file.has(weightName(count))) count += 1;
+  return count;
+}
+
+function weightName(head: number): string {
+  return `extra_heads.${head}.weight`;
+}
+
 /** hidden [B, width] → [B, H, C], each head's classes summing to 1. */
 function pauseProbabilities(
   graph: GraphBuilder,
   { languageModel, languageModelWeights: file }: Checkpoint,
-  { pauseHeads, pauseClasses }: TranscriptionConfig,
+  { heads, classes }: { heads: number; classes: number },
   hidden: Value,
 ): Value {
-  const shape = [pauseClasses, languageModel.temporal.dimension];
-  const heads = Array.from({ length: pauseHeads }, (_, head) => {
-    const logits = linear(graph, hidden, file.tensor(`extra_heads.${head}.weight`, shape));
+  const shape = [classes, languageModel.temporal.dimension];
+  const judged = Array.from({ length: heads }, (_, head) => {
+    const logits = linear(graph, hidden, file.tensor(weightName(head), shape));
     const probabilities = graph.op('Softmax', [logits], { axis: -1 });
-    return reshape(graph, probabilities, [graph.batch, 1, pauseClasses]);
+    return reshape(graph, probabilities, [graph.batch, 1, classes]);
   });
-  return concatenate(graph, heads, 1);
+  return concatenate(graph, judged, 1);
 }

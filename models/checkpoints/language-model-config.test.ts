@@ -83,6 +83,29 @@ test('reads a model that only listens, whatever it says about the voice it does 
   });
 });
 
+test('reads the configuration that Kyutai publishes for stt-2.6b-en', () => {
+  const published = {
+    ...{ card: 2048, n_q: 32, dep_q: 0, delays: Array.from({ length: 33 }, () => 0) },
+    ...{ dim: 2048, text_card: 4000, existing_text_padding_id: 3, num_heads: 32, num_layers: 48 },
+    ...{ hidden_scale: 4.125, causal: true, layer_scale: null, context: 375, max_period: 100000 },
+    ...{ gating: 'silu', norm: 'rms_norm_f32', positional_embedding: 'rope' },
+    ...{ depformer_dim: 1024, depformer_num_heads: 16, depformer_num_layers: 6 },
+    ...{ depformer_dim_feedforward: null, depformer_multi_linear: true },
+    ...{ depformer_pos_emb: 'none', depformer_weights_per_step: true },
+    ...{ conditioners: {}, cross_attention: false, model_id: { sig: 'dabcc802', epoch: 50 } },
+    lm_gen_config: { temp: 0, temp_text: 0, top_k: 250, top_k_text: 50 },
+    stt_config: { audio_delay_seconds: 2.5, audio_silence_prefix_seconds: 1 },
+    model_type: 'stt',
+    mimi_name: 'mimi-pytorch-e351c8d8@125.safetensors',
+    tokenizer_name: 'tokenizer_en_audio_4000.model',
+  };
+  const config = parseLanguageModelConfig(published, '/somewhere/config.json');
+  expect(config.temporal).toMatchObject({ dimension: 2048, hidden: 5632, context: 375 });
+  expect(config.transcription).toEqual({
+    ...{ delaySeconds: 2.5, silencePrefixSeconds: 1, pauseHeads: null, pauseClasses: 6 },
+  });
+});
+
 test('does not report the same of a thousand entries', () => {
   expect(() => parse({ delays: Array.from({ length: 1_000 }, () => -1) })).toThrow(
     /delays\.19 is wrong[^\n]*\nand 981 more$/,

@@ -157,7 +157,7 @@ const schema = z
     norm_emb: notImplemented('normalised embeddings'),
     demux_second_stream: notImplemented('a second text stream'),
     demux_second_text_stream: notImplemented('a second text stream'),
-    extra_heads_num_heads: z.number().int().min(0).max(64).default(0),
+    extra_heads_num_heads: z.number().int().min(0).max(64).nullable().default(null),
     extra_heads_dim: count.max(4096).default(6),
     tts_config: notImplemented('speech synthesis'),
     stt_config: transcription.nullable().default(null),
@@ -263,8 +263,9 @@ export type TranscriptionConfig = {
   readonly delaySeconds: number;
   /** Silence that it wants before the first sound. */
   readonly silencePrefixSeconds: number;
-  /** Heads that judge whether the speaker has paused, and classes of each. */
-  readonly pauseHeads: number;
+  /** Heads that judge whether the speaker has paused; null is as many as there are weights. */
+  readonly pauseHeads: number | null;
+  /** Classes of each. */
   readonly pauseClasses: number;
 };
 
