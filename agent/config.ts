@@ -46,6 +46,13 @@ export interface Config {
     /** Strength of the adapters; undefined: the checkpoint's own. */
     adapterScaling: number | undefined;
   };
+  /** Who speaks in rooms, for models that can be told; undefined: the engine's defaults. */
+  persona: {
+    /** Name of a voice beside the model. */
+    voice: string | undefined;
+    /** Role in words. */
+    prompt: string | undefined;
+  };
   engine: {
     /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
     url: string;
@@ -138,6 +145,8 @@ const environmentSchema = z.object({
   MOSHI_GUIDANCE: strength.optional(),
   MOSHI_LORA: z.string().optional(),
   MOSHI_LORA_SCALE: strength.optional(),
+  MOSHI_VOICE: z.string().max(100, 'must be the name of a voice').optional(),
+  MOSHI_PROMPT: z.string().max(20_000, 'must have 20000 characters or less').optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
     .string()
@@ -226,6 +235,8 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_GUIDANCE: config.model.guidance,
     MOSHI_LORA: config.model.adapters,
     MOSHI_LORA_SCALE: config.model.adapterScaling,
+    MOSHI_VOICE: config.persona.voice,
+    MOSHI_PROMPT: config.persona.prompt,
     MOSHI_ENGINE_URL: config.engine.url,
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
@@ -334,6 +345,7 @@ function nest(variables: Variables): Config {
           : path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_LORA),
       adapterScaling: variables.MOSHI_LORA_SCALE,
     },
+    persona: { voice: variables.MOSHI_VOICE, prompt: variables.MOSHI_PROMPT },
     engine: {
       url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
       isConfigured: variables.MOSHI_ENGINE_URL !== undefined,

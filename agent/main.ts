@@ -13,11 +13,12 @@ export default defineAgent({
     log().info(WARM_PROCESS_MESSAGE);
   },
   entry: async (context) => {
-    const { engine } = loadConfig(readEnvironment());
+    const { engine, persona } = loadConfig(readEnvironment());
     const call = new Call({
       context,
       engineUrl: engine.url,
       engineToken: engine.token,
+      persona,
       logger: log(),
     });
     await call.join();

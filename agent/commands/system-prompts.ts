@@ -5,6 +5,7 @@ import { openTokenizer, type Tokenizer } from '../../models/tokenizer/tokenizer.
 import {
   systemPrompt,
   wrapPrompt,
+  type PromptMaker,
   type PromptFrame,
   type SystemPrompt,
 } from '../../plugins/moshi/engine/system-prompt.ts';
@@ -25,14 +26,18 @@ const MAX_TEXT_TOKENS = 1_000;
 /** Voices kept in memory; the published set has 18 of some 2 MB. */
 const MAX_VOICES = 32;
 
-export interface PromptWish {
-  /** Name of a voice beside the model; the model's own if missing. */
-  voice?: string | undefined;
-  /** Role, in words; no text if empty or missing. */
-  text?: string | undefined;
-}
+/**
+ * Whom callers meet where nobody has chosen: NVIDIA's own defaults (NVIDIA/personaplex@60620ab README.md
+ * and client). Without that voice the first there is, and without any the model's own.
+ */
+const DEFAULT_VOICE = 'NATF2';
+const DEFAULT_TEXT =
+  'You are a wise and friendly teacher. Answer questions or provide advice in a clear and engaging way.';
 
-export class SystemPrompts {
+/** Name of a voice, and role in words. */
+type Persona = { voice?: string | undefined; text?: string | undefined };
+
+export class SystemPrompts implements PromptMaker {
   readonly #context: CommandContext;
   readonly #model: VoiceModel;
   readonly #checkpoint: string;
@@ -72,12 +77,14 @@ export class SystemPrompts {
    *
    * @throws CommandError naming the voices that there are, or saying what is wrong.
    */
-  async make({ voice, text }: PromptWish): Promise<SystemPrompt> {
-    return this.#compose(voice === undefined ? [] : await this.#namedVoice(voice), text);
+  async make({ voice, text = DEFAULT_TEXT }: Persona): Promise<SystemPrompt> {
+    const voices = await findVoices(this.#context, this.#checkpoint);
+    const name = voice ?? defaultVoice(voices);
+    return this.#compose(name === null ? [] : await this.#namedVoice(voices, name), text);
   }
 
   /** The same of a voice that is named or a file, for the person at the terminal. */
-  async makeFromFile({ voice, text }: PromptWish, loudness: VoiceLoudness): Promise<SystemPrompt> {
+  async makeFromFile({ voice, text }: Persona, loudness: VoiceLoudness): Promise<SystemPrompt> {
     const frames =
       voice === undefined
         ? []
@@ -101,12 +108,12 @@ export class SystemPrompts {
     return systemPrompt(this.#model, voice, tokens);
   }
 
-  async #namedVoice(name: string): Promise<PromptFrame[]> {
+  async #namedVoice(voices: ReadonlyMap<string, string>, name: string): Promise<PromptFrame[]> {
     const known = this.#voices.get(name);
     if (known !== undefined) {
       return known;
     }
-    const file = namedVoice(await findVoices(this.#context, this.#checkpoint), name);
+    const file = namedVoice(voices, name);
     const reading = readVoice(this.#context, this.#model, file, REFERENCE_LOUDNESS);
     const [oldest] = this.#voices.keys();
     if (oldest !== undefined && this.#voices.size >= MAX_VOICES) {
@@ -116,6 +123,11 @@ export class SystemPrompts {
     reading.catch(() => this.#voices.delete(name));
     return reading;
   }
+}
+
+function defaultVoice(voices: ReadonlyMap<string, string>): string | null {
+  const [first = null] = voices.keys();
+  return voices.has(DEFAULT_VOICE) ? DEFAULT_VOICE : first;
 }
 
 function takesPrompt(

@@ -27,6 +27,8 @@ export type CallOptions = {
   context: JobContext;
   engineUrl: string;
   engineToken?: string | undefined;
+  /** Who the model is, for models that can be told. */
+  persona?: { voice?: string | undefined; prompt?: string | undefined };
   logger: Logger;
 };
 
@@ -173,11 +175,12 @@ export class Call {
   }
 
   async #startSession(): Promise<void> {
-    const { engineUrl, engineToken } = this.#options;
+    const { engineUrl, engineToken, persona } = this.#options;
     const model = new MoshiModel({
       engineUrl,
       reservationKey: this.#context.job.id,
       ...(engineToken !== undefined && { engineToken }),
+      ...persona,
     });
     const session = new voice.AgentSession({ ...sessionOptions, llm: model });
     this.#agentSession = session;

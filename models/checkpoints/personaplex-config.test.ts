@@ -44,7 +44,7 @@ describe('refuses', () => {
     { generatedCodebooks: 8, audioCard: 1024, delays: [] },
   ])('to prompt a model without the codes: %j', (sizes) => {
     expect(() => personaPlexPrompt(sizes)).toThrow(
-      'PersonaPlex is prompted with codes of 8 codebooks up to 2030; found',
+      'PersonaPlex is prompted with codes of 8 codebooks up to 2008; found',
     );
   });
 });

@@ -55,5 +55,5 @@ export class EngineConnectionError extends Error {
 
 /** True where trying again cannot help: somebody has to change the configuration first. */
 export function isFatal(error: EngineConnectionError): boolean {
-  return error.problem === 'unauthorized' || error.problem === 'protocol_version';
+  return ['unauthorized', 'protocol_version', 'prompt_refused'].includes(error.problem);
 }

@@ -43,6 +43,10 @@ export type EngineConversationOptions = {
   conditions?: StartMessage['conditions'];
   /** Strength of classifier-free guidance, for models that run with it. */
   guidance?: number | undefined;
+  /** Name of a voice that the engine knows, for models that take one. */
+  voice?: string | undefined;
+  /** Role in words, for models that take one. */
+  prompt?: string | undefined;
   /** u32 that makes sampling reproducible; random if missing. */
   seed?: number | undefined;
   retry?: Partial<RetryOptions> | undefined;
@@ -188,19 +192,25 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
     );
     // 'close' follows, but without the reason.
     socket.on('error', (error) => ifCurrent(() => this.#lose(this.#socketError(error))));
+    this.#limitAttempt();
+  }
+
+  #limitAttempt(): void {
     this.#cancelTimer = this.#clock.schedule(this.#retry.attemptMs, () =>
       this.#lose(EngineConnectionError.timeout(this.#address.url, this.#retry.attemptMs)),
     );
   }
 
   #sendStart(): void {
-    const { reservationKey, sampling, seed, conditions, guidance } = this.#options;
+    const { voice, prompt, reservationKey, sampling, seed, conditions, guidance } = this.#options;
     this.#send({
       type: 'start',
       protocol: PROTOCOL_VERSION,
       ...(reservationKey !== undefined && { reservationKey }),
       ...(sampling !== undefined && { sampling }),
       ...(seed !== undefined && { seed }),
+      ...(voice !== undefined && { voice }),
+      ...(prompt !== undefined && { prompt }),
       ...(conditions !== undefined && { conditions }),
       ...(guidance !== undefined && { guidance }),
     });
@@ -227,6 +237,13 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
     switch (message.type) {
       case 'ready':
         this.#receiveReady(message);
+        return;
+      case 'prompting':
+        // A prompt takes its time; as long as it goes on the engine is well.
+        if (this.#state === 'connecting') {
+          this.#cancelTimer();
+          this.#limitAttempt();
+        }
         return;
       case 'reset_done':
         this.#awaitingReset = false;

@@ -6,7 +6,7 @@ export type RetryOptions = {
   maxDelayMs: number;
   /** A connection that lasts this long refills the budget. */
   stableMs: number;
-  /** Time an attempt has from the first packet to `ready`. */
+  /** Time an attempt has from the first packet to `ready`, or to the next step of a prompt. */
   attemptMs: number;
 };
 

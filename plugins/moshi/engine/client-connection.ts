@@ -20,6 +20,7 @@ import { chooseConditions } from './condition-choice.ts';
 import type { Conversation, ConversationListener } from './conversations.ts';
 import type { EngineMetrics } from './engine-metrics.ts';
 import type { RowOptions } from './frame-stepper.ts';
+import type { PromptMaker, SystemPrompt } from './system-prompt.ts';
 
 const START_TIMEOUT_MS = 5_000;
 const PING_INTERVAL_MS = 10_000;
@@ -39,10 +40,13 @@ export type ClientConnectionOptions = {
   model: ModelInfo;
   metrics: EngineMetrics;
   logger: Logger;
+  /** Null for models that take no prompt. */
+  prompts: PromptMaker | null;
   attach: (
     reservationKey: string | undefined,
     options: RowOptions,
     listener: ConversationListener,
+    prompt: SystemPrompt | null,
   ) => { conversation: Conversation } | { refusal: Refusal };
 };
 
@@ -53,6 +57,7 @@ export class ClientConnection {
   readonly #startTimeout: NodeJS.Timeout;
   readonly #pings: NodeJS.Timeout;
   #conversation: Conversation | null = null;
+  #hasStarted = false;
   #ended = false;
   #answersPings = true;
 
@@ -159,12 +164,34 @@ export class ClientConnection {
     }
   }
 
-  #start({ reservationKey, sampling, seed, conditions, guidance }: StartMessage): void {
-    if (this.#conversation !== null) {
+  #start(message: StartMessage): void {
+    if (this.#hasStarted) {
       this.end('bad_message', 'A second start message came in one conversation.');
       return;
     }
+    this.#hasStarted = true;
     clearTimeout(this.#startTimeout);
+    const { voice, prompt: text } = message;
+    const { prompts, model } = this.#options;
+    if (prompts !== null) {
+      prompts.make({ voice, text }).then(
+        (prompt) => this.#converse(message, prompt),
+        (error: unknown) => {
+          this.end('prompt_refused', error instanceof Error ? error.message : String(error));
+        },
+      );
+    } else if (voice !== undefined || text !== undefined) {
+      this.end('prompt_refused', `The model ${model.name} takes neither voice nor prompt.`);
+    } else {
+      this.#converse(message, null);
+    }
+  }
+
+  #converse(message: StartMessage, prompt: SystemPrompt | null): void {
+    if (this.#ended) {
+      return;
+    }
+    const { reservationKey, sampling, seed, conditions, guidance } = message;
     const row: RowOptions = {
       sampling: { ...this.#options.manifest.sampling, ...definedOnly(sampling ?? {}) },
       seed: seed ?? randomInt(0x1_0000_0000),
@@ -172,22 +199,28 @@ export class ClientConnection {
     };
     // Throws, and so ends this connection, before a slot is taken.
     chooseConditions(this.#options.manifest, row);
-    const outcome = this.#options.attach(reservationKey, row, {
-      onReady: () =>
-        this.#send({
-          type: 'ready',
-          protocol: PROTOCOL_VERSION,
-          conversationId: this.#id,
-          model: this.#options.model,
-        }),
-      onFrame: (frame) => {
-        this.#socket.send(encodeFrameMessage(frame));
-        if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
-          this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
-        }
+    const outcome = this.#options.attach(
+      reservationKey,
+      row,
+      {
+        onReady: () =>
+          this.#send({
+            type: 'ready',
+            protocol: PROTOCOL_VERSION,
+            conversationId: this.#id,
+            model: this.#options.model,
+          }),
+        onPrompting: (stepsLeft) => this.#send({ type: 'prompting', stepsLeft }),
+        onFrame: (frame) => {
+          this.#socket.send(encodeFrameMessage(frame));
+          if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
+            this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
+          }
+        },
+        onFailed: (reason) => this.end('model_failed', reason),
       },
-      onFailed: (reason) => this.end('model_failed', reason),
-    });
+      prompt,
+    );
     if ('refusal' in outcome) {
       const { code, message, retryAfterMs } = outcome.refusal;
       this.end(code, message, retryAfterMs);

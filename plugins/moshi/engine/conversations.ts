@@ -29,6 +29,8 @@ const DROP_LOG_INTERVAL_MS = 5_000;
 export type ConversationListener = {
   /** It hears from now on: its prompt is done. Once, never before `attach` has returned. */
   onReady: () => void;
+  /** One more step of the prompt is done. */
+  onPrompting?: (stepsLeft: number) => void;
   onFrame: (frame: FrameMessage) => void;
   /** The conversation has ended and its slot is free. */
   onFailed: (message: string) => void;
@@ -51,6 +53,8 @@ type State = {
   readonly decoder: StreamingTextDecoder;
   readonly prompt: SystemPrompt | null;
   isReady: boolean;
+  /** What the last step of the prompt, which is the first that the model is free in, let it say. */
+  promptedText: string;
   step: number;
   droppedFrames: number;
   /** Counts resets: a step that began before one says nothing about the conversation after it. */
@@ -120,6 +124,7 @@ export class Conversations {
       decoder: new StreamingTextDecoder(this.#options.vocabulary),
       prompt,
       isReady: false,
+      promptedText: '',
       step: 0,
       droppedFrames: 0,
       epoch: 0,
@@ -156,6 +161,7 @@ export class Conversations {
     this.#scheduler.reset(state.slot);
     this.#options.device.reset(state.slot);
     state.decoder.reset();
+    state.promptedText = '';
     state.step = 0;
     state.epoch += 1;
     this.#begin(state);
@@ -175,7 +181,7 @@ export class Conversations {
           return;
         }
         if (prompt !== null) {
-          metrics.prompted(steps === 0);
+          metrics.prompted(steps < prompt.promptSteps);
           this.#scheduler.prompt(state.slot, steps);
         }
         if (steps === 0) {
@@ -271,7 +277,11 @@ export class Conversations {
         this.#options.metrics.fault('row_failed');
         this.#endRow(state, 'The model computed something that is no sound.');
       } else if (promptStepsLeft !== null) {
+        state.listener.onPrompting?.(promptStepsLeft);
         if (promptStepsLeft === 0) {
+          state.promptedText = state.decoder.push(
+            Number(this.#options.device.tensors.textToken[slot]),
+          );
           this.#becomeReady(state);
         }
       } else {
@@ -295,12 +305,15 @@ export class Conversations {
     const { device, manifest } = this.#options;
     const textToken = Number(device.tensors.textToken[slot]);
     const step = state.step;
+    const text = state.promptedText + state.decoder.push(textToken);
     state.step += 1;
+    state.promptedText = '';
     return {
       step,
       textToken,
-      text: state.decoder.push(textToken),
-      hasAudio: step >= manifest.maxDelay,
+      text,
+      // Columns are complete from the first frame on where a prompt has come before.
+      hasAudio: state.prompt !== null || step >= manifest.maxDelay,
       stepMs,
       queuedMs,
       droppedFrames: state.droppedFrames,

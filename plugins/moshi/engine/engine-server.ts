@@ -30,6 +30,7 @@ import { megabytes, memoryNeeds, refuseTooLittleMemory } from './memory-needs.ts
 import { ModelDirectoryError, openModelDirectory, readVocabulary } from './model-directory.ts';
 import { DEVICE_MEMORY, type Device } from './onnxruntime/execution-provider.ts';
 import { RESERVATION_MS, Reservations } from './reservations.ts';
+import type { PromptMaker } from './system-prompt.ts';
 import { StepTimes } from './step-times.ts';
 
 /** For prompts that conversations may begin with again: one of a 7B model, many of a small one. */
@@ -56,6 +57,8 @@ export type EngineServerOptions = {
   hangingStepMs?: number;
   /** Longest step that keeps up with speech, ms; conversations that would make it longer are refused. */
   stepLimitMs?: number;
+  /** For models that take prompts. */
+  prompts?: PromptMaker | null;
   /** Monotonic, ms. */
   clock?: () => number;
 };
@@ -232,12 +235,13 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
           model: modelInfo,
           metrics,
           logger,
-          attach: (key, row, listener) => {
+          prompts: options.prompts ?? null,
+          attach: (key, row, listener, prompt) => {
             const hadPlace = key !== undefined && reservations.end(key);
             if (!hadPlace && used() >= usable()) {
               return { refusal: refusal() };
             }
-            const conversation = conversations.attach(row, listener);
+            const conversation = conversations.attach(row, listener, prompt);
             return conversation === null ? { refusal: refusal() } : { conversation };
           },
         });

@@ -167,8 +167,9 @@ export class FrameStepper {
   }
 
   /**
-   * Makes an attached or reset row begin with a prompt, whose steps are forced and draw no noise. If
-   * a row has gone through the same prompt lately, this one begins where that one was.
+   * Makes an attached or reset row begin with a prompt, whose steps are forced. If a row has gone
+   * through the same prompt lately, this one begins where that one was before the last step: the last
+   * leaves the first tokens of the conversation to the model, so it is each conversation's own.
    *
    * @returns Steps that the row takes before it hears anybody.
    */
@@ -179,7 +180,7 @@ export class FrameStepper {
     if (snapshot !== null) {
       this.restore(slot, snapshot);
     }
-    row.prompt = { of: prompt, done: snapshot === null ? 0 : prompt.promptSteps };
+    row.prompt = { of: prompt, done: snapshot === null ? 0 : prompt.promptSteps - 1 };
     return prompt.promptSteps - row.prompt.done;
   }
 
@@ -333,10 +334,10 @@ export class FrameStepper {
     row.prompt = step === undefined ? null : { of, done: done + 1 };
   }
 
-  /** Keeps a row that has just gone through its prompt for others with the same one. */
+  /** Keeps a row that has but one step of its prompt left for others with the same one. */
   #keepPrompted(slot: number): void {
     const row = this.#rows[slot];
-    if (row?.prompt != null && row.prompt.done === row.prompt.of.promptSteps) {
+    if (row?.prompt != null && row.prompt.done === row.prompt.of.promptSteps - 1) {
       const key = snapshotKey(row, row.prompt.of);
       this.#snapshots.put(key, this.graphs.rowBytes, () => this.save(slot));
     }
@@ -345,7 +346,7 @@ export class FrameStepper {
   /** Greedy rows and those in their prompt skip it; others draw as many as their top-k looks at. */
   #drawNoise(slot: number): void {
     const row = this.#rows[slot];
-    if (row == null || (row.prompt !== null && row.prompt.done <= row.prompt.of.promptSteps)) {
+    if (row == null || (row.prompt !== null && row.prompt.done < row.prompt.of.promptSteps)) {
       return;
     }
     const { sampling, random } = row;

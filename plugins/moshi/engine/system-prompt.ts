@@ -40,6 +40,15 @@ export type SystemPrompt = {
   readonly steps: readonly ForcedStep[];
 };
 
+/** Makes prompts of what clients wish for. */
+export interface PromptMaker {
+  /**
+   * @param wish - Name of a voice, and role in words.
+   * @throws Error that tells the client what there is.
+   */
+  make(wish: { voice?: string | undefined; text?: string | undefined }): Promise<SystemPrompt>;
+}
+
 /** Leaves a token to the model, as the graph's inputs want it. */
 export const FREE = -1;
 

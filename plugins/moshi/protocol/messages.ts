@@ -55,6 +55,10 @@ const startMessage = z.object({
   conditions: z.record(z.string().max(100), z.string().max(100)).optional(),
   /** Strength of classifier-free guidance, for models that run with it; 1 is none. */
   guidance: z.number().min(0).max(100).optional(),
+  /** Name of a voice that the engine knows, for models that take one; theirs by default if missing. */
+  voice: z.string().min(1).max(100).optional(),
+  /** Role in words, for models that take one; the engine's default if missing, none if empty. */
+  prompt: z.string().max(20_000).optional(),
   /** Makes the noise of sampling reproducible; random if missing. */
   seed: z.number().int().min(0).max(0xffffffff).optional(),
 });
@@ -86,6 +90,13 @@ const readyMessage = z.object({
 });
 export type ReadyMessage = z.infer<typeof readyMessage>;
 
+/** Before `ready`: the model goes through its prompt, which may take as long as the speech in it. */
+const promptingMessage = z.object({
+  type: z.literal('prompting'),
+  /** Steps until `ready`. */
+  stepsLeft: z.number().int().nonnegative(),
+});
+
 const resetDoneMessage = z.object({ type: z.literal('reset_done') });
 
 export const engineErrorCode = z.enum([
@@ -97,6 +108,8 @@ export const engineErrorCode = z.enum([
   'protocol_version',
   /** A message was not understood; the conversation is closed. */
   'bad_message',
+  /** The model takes no prompt, or not this voice or text: the message tells what there is. */
+  'prompt_refused',
   /** A message exceeded MAX_MESSAGE_BYTES. */
   'too_large',
   'unauthorized',
@@ -119,6 +132,7 @@ export type ErrorMessage = z.infer<typeof errorMessage>;
 
 export const engineMessage = z.discriminatedUnion('type', [
   readyMessage,
+  promptingMessage,
   resetDoneMessage,
   errorMessage,
 ]);
@@ -135,6 +149,7 @@ export const CLOSE_CODES: Record<EngineErrorCode, number> = {
   slow_reader: 4006,
   shutting_down: 4007,
   overloaded: 4008,
+  prompt_refused: 4009,
 };
 
 /** Body of `GET /health`: 200 when status is `ok`, else 503. */
