@@ -19,9 +19,9 @@ export async function requireTranscription({ config }: CommandContext): Promise<
   const kind = await readModelKind(name);
   if (kind !== 'stt') {
     throw new CommandError(
-      `the model ${name} is of the kind "${kind}" and does not transcribe. Choose a speech-to-text ` +
-        'model ("model_type": "stt" in its config.json), for example kyutai/stt-1b-en_fr or ' +
-        'kyutai/stt-2.6b-en',
+      `the model ${name} is of the kind "${kind}" and does not transcribe. Choose one that does, for ` +
+        'example stt-1b-en_fr or stt-2.6b-en ("npm run moshi -- models list" lists all), or a folder ' +
+        'with "model_type": "stt" in its config.json',
     );
   }
 }

@@ -108,7 +108,7 @@ describe('says in one line what to do about', () => {
     [
       'a model that converses',
       ['transcribe', '--model', 'demo', '--in', SPEECH],
-      /the model demo is of the kind "moshi" and does not transcribe.*kyutai\/stt-1b-en_fr/,
+      /the model demo is of the kind "moshi" and does not transcribe.*stt-1b-en_fr or stt-2\.6b-en/,
     ],
     [
       'infer with a model that only listens',
