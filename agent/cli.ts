@@ -38,6 +38,13 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
+function positive(text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text) || !(Number(text) > 0)) {
+    throw new InvalidArgumentError('It must be a number above 0.');
+  }
+  return Number(text);
+}
+
 function seconds(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text) || Number(text) > MAX_SECONDS) {
     throw new InvalidArgumentError(`It must be a number of seconds from 0 to ${MAX_SECONDS}.`);
@@ -105,6 +112,26 @@ function precisions(text: string): Precision[] {
     }
     return parsed.data;
   });
+}
+
+interface BenchEngineFlags {
+  model?: string;
+  device?: Device;
+  conversations: number;
+  minutes: number;
+  json?: true;
+}
+
+interface BenchSimulateFlags {
+  slots: number;
+  callers: number;
+  minutes: number;
+  steps?: string;
+  fixedMs: number;
+  rowMs: number;
+  jitter: number;
+  seed: number;
+  json?: true;
 }
 
 interface BenchFrameFlags {
@@ -389,6 +416,42 @@ function createProgram(): Command {
         precisions: flags.precision,
         threads: flags.threads,
         frames: flags.frames,
+        json: flags.json === true,
+      });
+    });
+  bench
+    .command('engine')
+    .description('conversations that come and go in real time at a real engine')
+    .addOption(modelOption())
+    .addOption(deviceOption())
+    .option('--conversations <number>', 'at once', wholeNumber, 4)
+    .option('--minutes <number>', 'how long', positive, 10)
+    .option('--json', 'for programs')
+    .action(async (flags: BenchEngineFlags) => {
+      const { benchEngine } = await import('./commands/bench-engine.ts');
+      await benchEngine(createContext(overrides(flags)), {
+        conversations: flags.conversations,
+        minutes: flags.minutes,
+        json: flags.json === true,
+      });
+    });
+  bench
+    .command('simulate')
+    .description('the scheduler alone, under a virtual clock')
+    .option('--slots <number>', 'conversations the engine has room for', wholeNumber, 64)
+    .option('--callers <number>', 'who wants to talk all the time', wholeNumber, 64)
+    .option('--minutes <number>', 'of virtual time', positive, 10)
+    .option('--steps <json>', 'step times by batch: what bench frame --json printed')
+    .option('--fixed-ms <number>', 'without --steps: a step takes this long …', positive, 10)
+    .option('--row-ms <number>', '… and this for every row of its graph', positive, 0.5)
+    .option('--jitter <number>', 'p99 of a step over its median', positive, 1.3)
+    .option('--seed <number>', 'the same number gives the same callers', wholeNumber, 0)
+    .option('--json', 'for programs')
+    .action(async (flags: BenchSimulateFlags) => {
+      const { benchSimulate } = await import('./commands/bench-simulate.ts');
+      await benchSimulate({
+        ...flags,
+        stepsFile: flags.steps ?? null,
         json: flags.json === true,
       });
     });

@@ -13,7 +13,7 @@ export interface BuiltModel {
 }
 
 /** One graph per power of two up to the slots, and one for all of them. */
-function batchSizes(slots: number): number[] {
+export function batchSizes(slots: number): number[] {
   const sizes: number[] = [];
   for (let size = 1; size < slots; size *= 2) {
     sizes.push(size);

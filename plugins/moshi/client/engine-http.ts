@@ -1,6 +1,11 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { HEALTH_PATH, RESERVATIONS_PATH, healthReport } from '../protocol/messages.ts';
+import {
+  HEALTH_PATH,
+  METRICS_PATH,
+  RESERVATIONS_PATH,
+  healthReport,
+} from '../protocol/messages.ts';
 import type { HealthReport } from '../protocol/messages.ts';
 import { parseEngineAddress } from './engine-address.ts';
 import { EngineConnectionError } from './engine-connection-error.ts';
@@ -29,6 +34,19 @@ export async function fetchEngineHealth(url: string, token?: string): Promise<He
     throw EngineConnectionError.notAnEngine(url, checked.error.message);
   }
   return checked.data;
+}
+
+/**
+ * The engine's counters, as Prometheus reads them.
+ *
+ * @throws EngineConnectionError if no engine answers within 2 s.
+ */
+export async function fetchEngineMetrics(url: string, token?: string): Promise<string> {
+  const answer = await askEngine(url, token, 'GET', METRICS_PATH);
+  if (answer.statusCode !== 200) {
+    throw unexpectedStatus(url, answer);
+  }
+  return answer.body;
 }
 
 /**

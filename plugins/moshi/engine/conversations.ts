@@ -262,7 +262,7 @@ export class Conversations {
   ): void {
     this.#failedSteps = outcome.ok ? 0 : this.#failedSteps + 1;
     if (outcome.ok) {
-      this.#options.metrics.step(outcome.stepMs, plan.rows.length);
+      this.#options.metrics.step(outcome, plan.rows.length);
       this.#options.stepTimes.observe(plan.batch, outcome.stepMs);
     }
     for (const [index, { slot, queuedMs, promptStepsLeft }] of plan.rows.entries()) {

@@ -36,6 +36,7 @@ export type DeviceReply =
     }
   | { type: 'refused'; errorName: string; message: string }
   | { type: 'prompted'; id: number; promptSteps: number }
-  | { type: 'stepped'; stepMs: number; failedSlots: number[] }
+  /** `runMs` of `stepMs` passed in ONNX Runtime. */
+  | { type: 'stepped'; stepMs: number; runMs: number; failedSlots: number[] }
   | { type: 'step_failed'; message: string }
   | { type: 'closed' };

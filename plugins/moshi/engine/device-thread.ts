@@ -6,7 +6,8 @@ import { frameTensors, type FrameTensors, type RowOptions } from './frame-steppe
 import type { SystemPrompt } from './system-prompt.ts';
 
 export type StepOutcome =
-  { ok: true; stepMs: number; failedSlots: number[] } | { ok: false; message: string };
+  | { ok: true; stepMs: number; runMs: number; failedSlots: number[] }
+  | { ok: false; message: string };
 
 /** What steps conversations for the engine: a worker thread, or a test's stand-in. */
 export interface SteppingDevice {
@@ -156,7 +157,8 @@ export class DeviceThread implements SteppingDevice {
     const waiting = this.#waiting;
     this.#waiting = null;
     if (reply.type === 'stepped') {
-      waiting?.resolve({ ok: true, stepMs: reply.stepMs, failedSlots: reply.failedSlots });
+      const { stepMs, runMs, failedSlots } = reply;
+      waiting?.resolve({ ok: true, stepMs, runMs, failedSlots });
     } else if (reply.type === 'step_failed') {
       waiting?.resolve({ ok: false, message: reply.message });
     }

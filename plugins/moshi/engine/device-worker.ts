@@ -28,7 +28,8 @@ function step(stepper: FrameStepper, batch: number): DeviceReply {
   const startMs = performance.now();
   try {
     const failedSlots = stepper.step(batch);
-    return { type: 'stepped', stepMs: performance.now() - startMs, failedSlots };
+    const stepMs = performance.now() - startMs;
+    return { type: 'stepped', stepMs, runMs: stepper.runMs, failedSlots };
   } catch (error) {
     return { type: 'step_failed', message: describe(error) };
   }

@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 import type { EngineErrorCode, HealthReport } from '../protocol/messages.ts';
+import type { HostLoad } from './host-load.ts';
 
 /** Steps that the percentiles of `/health` look back on: 41 s of one conversation. */
 const RECENT_STEPS = 512;
@@ -29,6 +30,7 @@ export class EngineMetrics {
   readonly #dropped: Counter;
   readonly #faults: Counter;
   readonly #moves: Counter;
+  readonly #runSeconds: Counter;
   readonly #prompts: Counter;
   readonly #errors: Counter;
   readonly #stepSeconds: Histogram;
@@ -37,7 +39,10 @@ export class EngineMetrics {
   #stepsTotal = 0;
   #droppedTotal = 0;
 
-  constructor(slots: { total: number; usable: () => number; used: () => number }) {
+  constructor(
+    slots: { total: number; usable: () => number; used: () => number },
+    host: Pick<HostLoad, 'activeMs' | 'takeDelayP99Ms'>,
+  ) {
     const registers = [this.registry];
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
     new Gauge({ name: 'moshi_slots', help: 'Conversations at once.', registers }).set(slots.total);
@@ -61,6 +66,24 @@ export class EngineMetrics {
     this.#rowSteps = counter('moshi_frames_total', 'Frames of 80 ms computed, all conversations.');
     this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
+    this.#runSeconds = counter('moshi_run_seconds_total', 'Time that steps spent in ONNX Runtime.');
+    new Counter({
+      name: 'moshi_main_thread_seconds_total',
+      help: 'Time that the main thread has worked.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(host.activeMs / 1000);
+      },
+    });
+    new Gauge({
+      name: 'moshi_event_loop_delay_p99_seconds',
+      help: 'How late the main thread was since this was last asked, 99th percentile.',
+      registers,
+      collect() {
+        this.set(host.takeDelayP99Ms() / 1000);
+      },
+    });
     this.#moves = counter('moshi_moves_total', 'Conversations moved into a lower slot.');
     this.#faults = new Counter({
       name: 'moshi_faults_total',
@@ -98,7 +121,9 @@ export class EngineMetrics {
     });
   }
 
-  step(stepMs: number, frames: number): void {
+  /** @param step - Times of a step on the device; `runMs` of it passed in ONNX Runtime. */
+  step({ stepMs, runMs }: { stepMs: number; runMs: number }, frames: number): void {
+    this.#runSeconds.inc(runMs / 1000);
     this.#recentMs[this.#stepsTotal % RECENT_STEPS] = stepMs;
     this.#stepsTotal += 1;
     this.#steps.inc();

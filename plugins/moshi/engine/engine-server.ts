@@ -25,6 +25,7 @@ import { Conversations } from './conversations.ts';
 import type { DeviceOptions } from './device-messages.ts';
 import { DeviceThread } from './device-thread.ts';
 import { EngineMetrics } from './engine-metrics.ts';
+import { HostLoad } from './host-load.ts';
 import { listen, parseListenUrl } from './listen.ts';
 import { megabytes, memoryNeeds, refuseTooLittleMemory } from './memory-needs.ts';
 import { ModelDirectoryError, openModelDirectory, readVocabulary } from './model-directory.ts';
@@ -139,7 +140,8 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       code: 'full',
       message: 'The last slot of this engine has just been taken.',
     };
-  const metrics = new EngineMetrics({ total: slots, usable, used });
+  const hostLoad = new HostLoad();
+  const metrics = new EngineMetrics({ total: slots, usable, used }, hostLoad);
   let reportFailure: (reason: string) => void;
   const failed = new Promise<string>((resolve) => (reportFailure = resolve));
   const conversations = new Conversations({
@@ -290,6 +292,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       server.closeIdleConnections();
       const isFree = await deviceThread.close();
       server.closeAllConnections();
+      hostLoad.stop();
       await closed;
       return isFree;
     },

@@ -4,6 +4,7 @@
  * Blocks while a graph runs, so it lives in the engine's worker thread, or in a command's process.
  */
 import { strict as assert } from 'node:assert';
+import { performance } from 'node:perf_hooks';
 
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
 import {
@@ -91,6 +92,7 @@ export class FrameStepper {
   readonly graphs: GraphSet;
   readonly #manifest: ModelManifest;
   readonly #rows: (Row | null)[];
+  #runMs = 0;
   readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
   readonly #textNoise: Float32Array;
@@ -125,6 +127,11 @@ export class FrameStepper {
 
   get #speaks(): boolean {
     return this.#manifest.generatedCodebooks > 0;
+  }
+
+  /** What ONNX Runtime took of the last step, ms. */
+  get runMs(): number {
+    return this.#runMs;
   }
 
   buffers(): FrameBuffers {
@@ -287,7 +294,9 @@ export class FrameStepper {
         this.#drawNoise(slot);
       }
     }
+    const startMs = performance.now();
     this.graphs.run(batch);
+    this.#runMs = performance.now() - startMs;
     const failed: number[] = [];
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {

@@ -1,0 +1,30 @@
+/** What the engine's main thread has to do, and how late it comes to it. */
+import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
+
+/** How often the loop is asked whether it is on time, ms. */
+const RESOLUTION_MS = 20;
+
+export class HostLoad {
+  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+
+  constructor() {
+    this.#delay.enable();
+  }
+
+  /** How late the event loop was since this was last asked, 99th percentile, ms. */
+  takeDelayP99Ms(): number {
+    // Node records the whole time between two of its questions.
+    const lateMs = this.#delay.percentile(99) / 1e6 - RESOLUTION_MS;
+    this.#delay.reset();
+    return Math.max(0, lateMs);
+  }
+
+  /** Time that the main thread has worked, since the process began, ms. */
+  get activeMs(): number {
+    return performance.eventLoopUtilization().active;
+  }
+
+  stop(): void {
+    this.#delay.disable();
+  }
+}
