@@ -135,17 +135,18 @@ const TINY_FILES = {
   tokenizer_name: 'tokenizer.model',
 };
 
+/** Every row of a matrix is whole groups of 32, as quantised layouts need. */
 const TINY: LanguageModelConfigFile = {
   ...MOSHI_7B,
   card: 64,
-  dim: 64,
+  dim: 128,
   text_card: 512,
   num_heads: 4,
   num_layers: 3,
   context: 12,
-  depformer_dim: 32,
-  depformer_dim_feedforward: 132,
-  depformer_num_heads: 2,
+  depformer_dim: 64,
+  depformer_dim_feedforward: 288,
+  depformer_num_heads: 4,
   depformer_num_layers: 2,
   ...TINY_FILES,
 };
@@ -292,6 +293,7 @@ const ARCHITECTURES = {
       context: 400,
       depformer_dim: 16,
       depformer_dim_feedforward: 66,
+      depformer_num_heads: 2,
       model_type: 'personaplex',
     },
     mimi: tinyMimi(8, 2048),
