@@ -5,19 +5,21 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildModel, type BuildOptions } from './build.ts';
 import { quantizeCheckpoint } from './quantize/quantize-checkpoint.ts';
+import { writeFixture } from './fixtures/fixture.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { readMatrices } from './test-support/layout-checkpoints.ts';
 import { randomFloats, uniform } from './test-support/random.ts';
 import { readRecordedTensors } from './test-support/recorded-tensors.ts';
 import { writeSafetensors, type WrittenTensor } from './test-support/write-safetensors.ts';
 
-const TINY = join(import.meta.dirname, 'fixtures/tiny-moshi');
 const FRAME_SAMPLES = 1920;
 const RANK = 3;
 const SCALING = 1.5;
 
 const directory = mkdtempSync(join(tmpdir(), 'moshi-adapters-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const TINY = join(directory, 'tiny-moshi');
+await writeFixture('moshi', TINY);
 
 type Tensors = Record<string, WrittenTensor>;
 const base = readMatrices(join(TINY, 'model.safetensors'));

@@ -141,8 +141,12 @@ test('runs weights that a cache keeps behind links, in different folders', async
 test('knows the demo by its name and folders by their path', () => {
   expect(resolveModel('demo')).toEqual({ directory: DEMO, name: 'demo', isDemo: true });
   expect(resolveModel(DEMO)).toMatchObject({ isDemo: true });
-  const fixture = join(import.meta.dirname, 'fixtures/tiny-moshi');
-  expect(resolveModel(fixture)).toEqual({ directory: fixture, name: 'tiny-moshi', isDemo: false });
+  const fixture = join(import.meta.dirname, 'fixtures/reference-lm');
+  expect(resolveModel(fixture)).toEqual({
+    directory: fixture,
+    name: 'reference-lm',
+    isDemo: false,
+  });
   expect(() => resolveModel('moshi-9000')).toThrow(
     /There is no model "moshi-9000"\. Use "demo", or another name that "models list" shows/,
   );

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { buildModel } from './build.ts';
+import { writeFixture } from './fixtures/fixture.ts';
 import type { Precision } from './manifest.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { LAYOUTS, writeLayout } from './test-support/layout-checkpoints.ts';
@@ -12,10 +13,11 @@ import { normalizedError, readRecordedTensors } from './test-support/recorded-te
 const FRAME_SAMPLES = 1920;
 const FRAMES = 3;
 const PROBES = ['hidden', 'text_logits', 'audio_logits'];
-const TINY = join(import.meta.dirname, 'fixtures/tiny-moshi');
-const recording = readRecordedTensors(join(TINY, 'expected.safetensors'));
 const directory = mkdtempSync(join(tmpdir(), 'moshi-quantized-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const TINY = join(directory, 'tiny-moshi');
+await writeFixture('moshi', TINY);
+const recording = readRecordedTensors(join(TINY, 'expected.safetensors'));
 
 function build(
   checkpoint: string,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { buildModel } from '../../models/build.ts';
+import { writeFixture } from '../../models/fixtures/fixture.ts';
 import { EngineConversation } from '../../plugins/moshi/client/engine-conversation.ts';
 import type { EngineConnectionError } from '../../plugins/moshi/client/engine-connection-error.ts';
 import { FRAME_SAMPLES } from '../../plugins/moshi/protocol/messages.ts';
@@ -12,8 +13,10 @@ import { TestProcess } from '../testing/child-process.ts';
 
 test('an engine whose step hangs tells its clients and ends, though its thread never does', async () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'moshi-hang-'));
+  const checkpoint = path.join(folder, 'tiny-moshi');
+  await writeFixture('moshi', checkpoint);
   const { directory } = await buildModel({
-    checkpoint: path.join(REPOSITORY_DIRECTORY, 'models/fixtures/tiny-moshi'),
+    checkpoint,
     outputDirectory: folder,
     batches: [1],
     kinds: ['frame'],

@@ -1,5 +1,4 @@
 /** Voices and roles on the command line: what NVIDIA's PyTorch code recorded, and what is refused. */
-import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pino } from 'pino';
 import { SafetensorsFile } from '../../models/checkpoints/safetensors.ts';
 import { readBfloat16Rows } from '../../models/test-support/bfloat16-rows.ts';
+import { recordedCheckpoints } from '../../models/test-support/recorded-checkpoints.ts';
 import {
   readRecordedTensors,
   type RecordedTensor,
@@ -18,16 +18,12 @@ import type { CommandContext } from './command-context.ts';
 import { runInfer, type InferOptions, type InferTokens } from './infer.ts';
 import { writeWav } from './wav.ts';
 
-const CHECKPOINTS =
-  process.env['MOSHI_TEST_CHECKPOINTS'] ?? path.join(REPOSITORY_DIRECTORY, '../shared/checkpoints');
-const TINY = path.join(CHECKPOINTS, 'tiny-personaplex');
 const PROMPT = 'You are a wise and friendly teacher.';
 
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-persona-'));
-});
+const folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-persona-'));
 afterAll(() => rm(folder, { recursive: true }));
+const others = process.env['MOSHI_TEST_CHECKPOINTS'];
+const recordings = await recordedCheckpoints('personaplex', folder, others);
 
 const file = (name: string): string => path.join(folder, name);
 
@@ -65,7 +61,7 @@ async function infer(
 const columns = ({ text, audio }: InferTokens): number[][] =>
   text.map((token, index) => [token, ...(audio[index] ?? [])]);
 
-describe.skipIf(!existsSync(TINY))('tiny-personaplex', () => {
+describe.each(recordings)('%s', (title, checkpoint) => {
   let recorded: Record<string, RecordedTensor>;
   let input: string;
   let voice: string;
@@ -82,13 +78,13 @@ describe.skipIf(!existsSync(TINY))('tiny-personaplex', () => {
   };
 
   beforeAll(async () => {
-    recorded = readRecordedTensors(path.join(TINY, 'expected.safetensors'));
+    recorded = readRecordedTensors(path.join(checkpoint, 'expected.safetensors'));
     input = await writeRecorded('input_pcm');
     voice = await writeRecorded('voice_pcm');
   });
 
   test('gives the recorded tokens with voice and prompt', async () => {
-    const tokens = await infer(TINY, { input, voice, prompt: PROMPT });
+    const tokens = await infer(checkpoint, { input, voice, prompt: PROMPT });
     expect(tokens.frames).toBe(60);
     expect(columns(tokens)).toEqual(byFrame('tokens'));
   });
@@ -96,11 +92,11 @@ describe.skipIf(!existsSync(TINY))('tiny-personaplex', () => {
   test('gives the same tokens with the voice as NVIDIA publishes voices, by file and by name', async () => {
     const bytes = await publishedVoice(byFrame('voice_codes'));
     await writeFile(file('NATF9.pt'), bytes);
-    const tokens = await infer(TINY, { input, voice: file('NATF9.pt'), prompt: PROMPT });
+    const tokens = await infer(checkpoint, { input, voice: file('NATF9.pt'), prompt: PROMPT });
     expect(columns(tokens)).toEqual(byFrame('tokens'));
-    const model = file('model');
-    await cp(TINY, model, { recursive: true, filter: (name) => !name.includes('expected') });
-    await mkdir(file('voices'));
+    const model = file(`model-${title}`);
+    await cp(checkpoint, model, { recursive: true, filter: (name) => !name.includes('expected') });
+    await mkdir(file('voices'), { recursive: true });
     await writeFile(file('voices/NATF9.pt'), bytes);
     await create({ gzip: true, cwd: folder, file: path.join(model, 'voices.tgz') }, ['voices']);
     const named = await infer(model, { input, voice: 'NATF9', prompt: PROMPT });
@@ -112,10 +108,10 @@ describe.skipIf(!existsSync(TINY))('tiny-personaplex', () => {
 
   test('does without a voice, without a text, and with a louder voice', async () => {
     const answers = [
-      await infer(TINY, { input }),
-      await infer(TINY, { input, voice }),
-      await infer(TINY, { input, voice, voiceLoudness: -24 }),
-      await infer(TINY, { input, prompt: ' ' }),
+      await infer(checkpoint, { input }),
+      await infer(checkpoint, { input, voice }),
+      await infer(checkpoint, { input, voice, voiceLoudness: -24 }),
+      await infer(checkpoint, { input, prompt: ' ' }),
     ].map((tokens) => JSON.stringify(columns(tokens)));
     expect(answers[3]).toBe(answers[0]);
     expect(new Set(answers).size).toBe(3);
@@ -126,19 +122,19 @@ describe.skipIf(!existsSync(TINY))('tiny-personaplex', () => {
     await writeWav(file('silence.wav'), silence);
     await writeFile(file('broken.pt'), 'no archive');
     await expect(
-      infer(TINY, { input, voice: file('silence.wav'), voiceLoudness: -24 }),
+      infer(checkpoint, { input, voice: file('silence.wav'), voiceLoudness: -24 }),
     ).rejects.toThrow('silence.wav cannot be measured: it is silent');
-    await expect(infer(TINY, { input, voice: file('broken.pt') })).rejects.toThrow(
+    await expect(infer(checkpoint, { input, voice: file('broken.pt') })).rejects.toThrow(
       'broken.pt as a file of torch.save: it is no ZIP archive',
     );
-    await expect(infer(TINY, { input, voice: 'somebody' })).rejects.toThrow(
+    await expect(infer(checkpoint, { input, voice: 'somebody' })).rejects.toThrow(
       'there is no voice "somebody": this model has none, put recordings',
     );
   });
 
   /** What the reference would have saved after it was prompted with these codes [frames][8]. */
   async function publishedVoice(codes: number[][]): Promise<Uint8Array> {
-    const weights = await SafetensorsFile.open(path.join(TINY, 'model.safetensors'));
+    const weights = await SafetensorsFile.open(path.join(checkpoint, 'model.safetensors'));
     const tone = [430, 1268, 381, 1611, 1095, 1495, 56, 472];
     const delays = Array.from({ length: 17 }, (_, stream) =>
       stream % 8 === 1 || stream === 0 ? 0 : 1,

@@ -1,10 +1,9 @@
 /** The command line on files: exactly what the reference recorded, and what it says of bad input. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import { afterAll, describe, expect, test } from 'vitest';
+import { recordedCheckpoints } from '../../models/test-support/recorded-checkpoints.ts';
 import {
   largestDifference,
   readRecordedTensors,
@@ -17,13 +16,16 @@ import type { InferTokens } from './infer.ts';
 import { readWav, writeWav } from './wav.ts';
 
 const DEMO = path.join(REPOSITORY_DIRECTORY, 'models/demo');
-const TINY = path.join(REPOSITORY_DIRECTORY, 'models/fixtures/tiny-moshi');
 const SPEECH = path.join(REPOSITORY_DIRECTORY, 'models/fixtures/audio/a.wav');
 
-let folder: string;
-beforeAll(async () => {
-  folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-infer-'));
-});
+const folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-infer-'));
+/** The fixture first; of the others those whose recording needs no rule for near-ties. */
+const CHECKPOINTS = (
+  await recordedCheckpoints('moshi', folder, process.env['MOSHI_TEST_CHECKPOINTS'])
+)
+  .map(([, checkpoint]) => checkpoint)
+  .filter((checkpoint) => 'hidden' in recorded(checkpoint));
+const [TINY = ''] = CHECKPOINTS;
 afterAll(async () => {
   await rm(folder, { recursive: true });
 });
@@ -63,29 +65,6 @@ async function writeInput(name: string, tensor: RecordedTensor | undefined): Pro
   return file(name);
 }
 
-const infoFile = z.object({ kind: z.string() });
-
-/** Other checkpoints of the kind, where there are any: folders with what the reference recorded. */
-function otherCheckpoints(): string[] {
-  const parent =
-    process.env['MOSHI_TEST_CHECKPOINTS'] ??
-    path.join(REPOSITORY_DIRECTORY, '../shared/checkpoints');
-  return existsSync(parent)
-    ? readdirSync(parent)
-        .map((name) => path.join(parent, name))
-        .filter((checkpoint) => {
-          const info = path.join(checkpoint, 'info.json');
-          return (
-            ['model.safetensors', 'mimi_config.json', 'expected.safetensors'].every((part) =>
-              existsSync(path.join(checkpoint, part)),
-            ) &&
-            existsSync(info) &&
-            infoFile.safeParse(JSON.parse(readFileSync(info, 'utf8'))).data?.kind === 'moshi'
-          );
-        })
-    : [];
-}
-
 test('infer answers the question of the demo model with the recorded tokens', async () => {
   const outcome = await moshi(
     ...['infer', '--model', 'demo', '--in', path.join(DEMO, 'samples/question.wav')],
@@ -104,7 +83,7 @@ test('infer answers the question of the demo model with the recorded tokens', as
   expect(largestDifference(samples, expected['output_pcm']?.data ?? [])).toBeLessThan(1e-4);
 });
 
-describe.each([TINY, ...otherCheckpoints()])('the checkpoint %s', (checkpoint) => {
+describe.each(CHECKPOINTS)('the checkpoint %s', (checkpoint) => {
   test('gives its recorded tokens through infer', async () => {
     const input = await writeInput('in.wav', recorded(checkpoint)['input_pcm']);
     const outcome = await moshi(
@@ -129,7 +108,8 @@ describe.each([TINY, ...otherCheckpoints()])('the checkpoint %s', (checkpoint) =
     if (sound !== undefined) {
       const clipped = Array.from(sound.data, (x) => Math.max(-1, Math.min(1, x)));
       const { samples } = await readWav(file('out.wav'));
-      expect(largestDifference(samples, clipped)).toBeLessThan(1e-4);
+      const end = samples.slice(-clipped.length);
+      expect(largestDifference(end, clipped)).toBeLessThan(1e-4);
     }
   });
 });

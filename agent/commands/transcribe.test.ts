@@ -1,10 +1,10 @@
 /** `transcribe` as a person calls it, and what other commands say to a model that only listens. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { generateCheckpoint } from '../../models/generate/generate-checkpoint.ts';
+import { recordedCheckpoints } from '../../models/test-support/recorded-checkpoints.ts';
 import {
   largestDifference,
   readRecordedTensors,
@@ -17,11 +17,9 @@ import { writeWav } from './wav.ts';
 
 const SPEECH = path.join(REPOSITORY_DIRECTORY, 'models/fixtures/audio/a.wav');
 
-let folder: string;
-let listener: string;
+const folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-transcribe-'));
+const listener = path.join(folder, 'listener');
 beforeAll(async () => {
-  folder = await mkdtemp(path.join(os.tmpdir(), 'moshi-transcribe-'));
-  listener = path.join(folder, 'listener');
   await generateCheckpoint({ architecture: UNUSUAL_TRANSCRIPTION, seed: 23, directory: listener });
 });
 afterAll(async () => {
@@ -37,23 +35,10 @@ async function transcript(name: string): Promise<Transcript> {
   return JSON.parse(await readFile(path.join(folder, name), 'utf8')) as Transcript;
 }
 
-/** The recorded checkpoints of models that transcribe, where there are any. */
-function recordedCheckpoints(): string[] {
-  const parent =
-    process.env['MOSHI_TEST_CHECKPOINTS'] ??
-    path.join(REPOSITORY_DIRECTORY, '../shared/checkpoints');
-  if (!existsSync(parent)) {
-    return [];
-  }
-  return readdirSync(parent)
-    .map((name) => path.join(parent, name))
-    .filter((checkpoint) => {
-      const info = path.join(checkpoint, 'info.json');
-      return existsSync(info) && /"kind":\s*"stt"/.test(readFileSync(info, 'utf8'));
-    });
-}
+const others = process.env['MOSHI_TEST_CHECKPOINTS'];
+const recordings = await recordedCheckpoints('stt', folder, others);
 
-test.each(recordedCheckpoints())('%s gives its recorded tokens and pauses', async (checkpoint) => {
+test.each(recordings)('%s gives its recorded tokens and pauses', async (_, checkpoint) => {
   const recorded = readRecordedTensors(path.join(checkpoint, 'expected.safetensors'));
   const input = path.join(folder, 'in.wav');
   const samples = Float32Array.from(recorded['input_pcm']!.data);

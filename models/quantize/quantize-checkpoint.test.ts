@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { buildModel, CheckpointError } from '../build.ts';
+import { writeFixture } from '../fixtures/fixture.ts';
 import { generateCheckpoint } from '../generate/generate-checkpoint.ts';
 import type { Precision } from '../manifest.ts';
 import { GraphSession, greedyFeed } from '../test-support/graph-session.ts';
@@ -24,9 +25,10 @@ import { writeSafetensors, type WrittenTensor } from '../test-support/write-safe
 import { quantizeCheckpoint, type QuantizeOptions } from './quantize-checkpoint.ts';
 
 const FRAME_SAMPLES = 1920;
-const TINY = join(import.meta.dirname, '../fixtures/tiny-moshi');
 const directory = mkdtempSync(join(tmpdir(), 'moshi-quantize-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const TINY = join(directory, 'tiny-moshi');
+await writeFixture('moshi', TINY);
 
 function options(name: string, changes: Partial<QuantizeOptions> = {}): QuantizeOptions {
   return { checkpoint: TINY, precision: 'q4', directory: join(directory, name), ...changes };

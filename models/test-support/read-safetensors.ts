@@ -30,6 +30,8 @@ function decode(bytes: Buffer, type: NonNullable<WrittenTensor['type']>): ArrayL
       return new Int8Array(buffer);
     case 'U8':
       return new Uint8Array(buffer);
+    case 'I64':
+      return Float64Array.from(new BigInt64Array(buffer), Number);
     case 'BF16':
       return new Float32Array(
         Uint32Array.from(new Uint16Array(buffer), (half) => half << 16).buffer,

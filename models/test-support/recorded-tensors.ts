@@ -1,7 +1,11 @@
 /** Reads recorded tensors whole; for fixtures of some megabytes. */
 import { readFileSync } from 'node:fs';
 
-export type RecordedTensor = { readonly shape: readonly number[]; readonly data: Float64Array };
+export type RecordedTensor = {
+  readonly type: 'F32' | 'I64';
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+};
 
 /** Tensors of a safetensors file by name, float32 and int64 only, as numbers. */
 export function readRecordedTensors(path: string): Record<string, RecordedTensor> {
@@ -30,10 +34,15 @@ export function readRecordedTensors(path: string): Record<string, RecordedTensor
             dtype === 'I64'
               ? Float64Array.from(new BigInt64Array(copy.buffer), Number)
               : Float64Array.from(new Float32Array(copy.buffer));
-          return [name, { shape, data }];
+          return [name, { type: dtype === 'I64' ? dtype : 'F32', shape, data }];
         },
       ),
   );
+}
+
+/** The end of `values`, as long as a recording of which only the end was kept. */
+export function endLike(values: readonly number[], { data }: RecordedTensor): number[] {
+  return values.slice(-data.length);
 }
 
 /** Normalised mean square error: Σ(a - e)² / Σe². */

@@ -5,7 +5,7 @@ export type WrittenTensor = {
   readonly shape: readonly number[];
   readonly data: ArrayLike<number>;
   /** How to store it; F32 if absent. */
-  readonly type?: 'F32' | 'BF16' | 'I8' | 'U8' | 'U32';
+  readonly type?: 'F32' | 'BF16' | 'I8' | 'U8' | 'U32' | 'I64';
 };
 
 /** @param header - What to merge into the header, to make it wrong. */
@@ -34,6 +34,7 @@ function encode(data: ArrayLike<number>, type: NonNullable<WrittenTensor['type']
   if (type === 'F32') return Buffer.from(floats.buffer);
   if (type === 'U32') return Buffer.from(Uint32Array.from(data).buffer);
   if (type === 'U8') return Buffer.from(Uint8Array.from(data).buffer);
+  if (type === 'I64') return Buffer.from(BigInt64Array.from(data, BigInt).buffer);
   if (type === 'I8') return Buffer.from(Int8Array.from(data).buffer);
   // The upper half of a float32 is the bfloat16 below it.
   const bits = new Uint32Array(floats.buffer);

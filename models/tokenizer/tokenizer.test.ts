@@ -1,6 +1,8 @@
-import { readFileSync, existsSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
+import { recordedCheckpoints } from '../test-support/recorded-checkpoints.ts';
 import { readRecordedTensors } from '../test-support/recorded-tensors.ts';
 import { decodeModel } from './sentencepiece.ts';
 import { MAX_TEXT_LENGTH, openTokenizer, Tokenizer } from './tokenizer.ts';
@@ -55,16 +57,15 @@ describe.each(Object.entries(tokenizers))('the tokenizer %s', (name, expected) =
   });
 });
 
-const PERSONAPLEX = join(
-  process.env['MOSHI_TEST_CHECKPOINTS'] ?? join(import.meta.dirname, '../../../shared/checkpoints'),
-  'tiny-personaplex',
-);
+const directory = mkdtempSync(join(tmpdir(), 'moshi-tokenizer-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const others = process.env['MOSHI_TEST_CHECKPOINTS'];
 
-test.skipIf(!existsSync(PERSONAPLEX))(
-  'encodes the prompt of the recorded PersonaPlex conversation to its recorded ids',
-  async () => {
-    const tokenizer = await openTokenizer(join(PERSONAPLEX, 'tokenizer.model'));
-    const recorded = readRecordedTensors(join(PERSONAPLEX, 'expected.safetensors'));
+test.each(await recordedCheckpoints('personaplex', directory, others))(
+  'encodes the prompt of the recorded PersonaPlex conversation to its recorded ids: %s',
+  async (_, checkpoint) => {
+    const tokenizer = await openTokenizer(join(checkpoint, 'tokenizer.model'));
+    const recorded = readRecordedTensors(join(checkpoint, 'expected.safetensors'));
     expect(tokenizer.encode('<system> You are a wise and friendly teacher. <system>')).toEqual([
       ...recorded['prompt_ids']!.data,
     ]);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
+import { writeFixture } from '../../../models/fixtures/fixture.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { FrameStepper } from './frame-stepper.ts';
 import { openModelDirectory } from './model-directory.ts';
@@ -17,8 +18,10 @@ const GREEDY = {
 
 test('a row that computes no numbers is reset and named, and its neighbour goes on to the same bit', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const checkpoint = join(folder, 'tiny-moshi');
+  await writeFixture('moshi', checkpoint);
   const { directory } = await buildModel({
-    checkpoint: join(import.meta.dirname, '../../../models/fixtures/tiny-moshi'),
+    checkpoint,
     outputDirectory: folder,
     batches: [2],
     kinds: ['frame'],

@@ -1,11 +1,11 @@
 /** A whole PersonaPlex conversation against what NVIDIA's PyTorch code recorded. */
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
+import { recordedCheckpoints } from '../../../models/test-support/recorded-checkpoints.ts';
 import {
   readRecordedTensors,
   type RecordedTensor,
@@ -14,13 +14,12 @@ import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { openCodec, openRunner } from './runner.ts';
 import { systemPrompt, voiceFrames, type PromptModel } from './system-prompt.ts';
 
-const CHECKPOINTS =
-  process.env['MOSHI_TEST_CHECKPOINTS'] ??
-  join(import.meta.dirname, '../../../../shared/checkpoints');
-const CHECKPOINT = join(CHECKPOINTS, 'tiny-personaplex');
+const directory = await mkdtemp(join(tmpdir(), 'moshi-personaplex-'));
+afterAll(() => rm(directory, { recursive: true, force: true }));
+const others = process.env['MOSHI_TEST_CHECKPOINTS'];
+const recordings = await recordedCheckpoints('personaplex', directory, others);
 
-describe.skipIf(!existsSync(CHECKPOINT))('tiny-personaplex', () => {
-  let folder: string;
+describe.each(recordings)('%s', (_name, checkpoint) => {
   let modelDirectory: string;
   let recorded: Record<string, RecordedTensor>;
   const column = (name: string, frame: number): number[] => {
@@ -37,16 +36,14 @@ describe.skipIf(!existsSync(CHECKPOINT))('tiny-personaplex', () => {
   };
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'moshi-personaplex-'));
-    recorded = readRecordedTensors(join(CHECKPOINT, 'expected.safetensors'));
+    recorded = readRecordedTensors(join(checkpoint, 'expected.safetensors'));
     ({ directory: modelDirectory } = await buildModel({
-      checkpoint: CHECKPOINT,
-      outputDirectory: folder,
+      checkpoint,
+      outputDirectory: directory,
       batches: [1],
       kinds: ['frame', 'mimi-encode', 'mimi-decode'],
     }));
   });
-  afterAll(() => rm(folder, { recursive: true, force: true }));
 
   test('the codec gives the recorded codes of voice and speech', async () => {
     const codec = await openCodec({ modelDirectory });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
+import { writeFixture } from '../../../models/fixtures/fixture.ts';
 import {
   readRecordedTensors,
   type RecordedTensor,
@@ -13,7 +14,7 @@ import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { openCodec, openRunner, type FrameResult, type Runner } from './runner.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
-const CHECKPOINTS = ['models/fixtures/tiny-moshi', 'models/demo'];
+const CHECKPOINTS = ['the fixture', 'models/demo'];
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 const NOISY = { textTemperature: 1, audioTemperature: 1 };
 
@@ -31,13 +32,16 @@ describe.each(CHECKPOINTS)('%s', (checkpoint) => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'moshi-runner-'));
-    recorded = readRecordedTensors(join(REPOSITORY, checkpoint, 'expected.safetensors'));
+    const isFixture = checkpoint === 'the fixture';
+    const source = isFixture ? join(folder, 'tiny-moshi') : join(REPOSITORY, checkpoint);
+    if (isFixture) await writeFixture('moshi', source);
+    recorded = readRecordedTensors(join(source, 'expected.safetensors'));
     const samples = Float32Array.from(recorded['input_pcm']!.data);
     input = Array.from({ length: samples.length / FRAME_SAMPLES }, (_, frame) =>
       samples.slice(frame * FRAME_SAMPLES, (frame + 1) * FRAME_SAMPLES),
     );
     ({ directory: modelDirectory } = await buildModel({
-      checkpoint: join(REPOSITORY, checkpoint),
+      checkpoint: source,
       outputDirectory: folder,
       batches: [1, 4],
       kinds: ['frame', 'mimi-encode', 'mimi-decode'],
