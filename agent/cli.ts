@@ -456,6 +456,29 @@ function createProgram(): Command {
       });
     });
   bench
+    .command('memory')
+    .description('what a model takes of memory')
+    .addOption(modelOption())
+    .addOption(
+      new Option('--like <architecture>', 'random weights instead of a model').choices(
+        ARCHITECTURE_NAMES,
+      ),
+    )
+    .option('--batch <numbers>', 'batch sizes, ascending', wholeNumbers, [1, 2, 4, 8])
+    .option('--precision <names>', 'f32, q8, q4', precisions, ['f32', 'q8', 'q4'])
+    .option('--threads <number>', 'threads within an operator', wholeNumber, 1)
+    .option('--json', 'for programs')
+    .action(async (flags: Omit<BenchFrameFlags, 'context' | 'frames'>) => {
+      const { benchMemory } = await import('./commands/bench-memory.ts');
+      await benchMemory(createContext(overrides(flags)), {
+        like: flags.like ?? null,
+        batches: flags.batch,
+        precisions: flags.precision,
+        threads: flags.threads,
+        json: flags.json === true,
+      });
+    });
+  bench
     .command('latency')
     .description('mouth to ear through a real room')
     .option('--json', 'for programs')

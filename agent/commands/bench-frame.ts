@@ -1,16 +1,14 @@
 /** `bench frame`: how long one 80 ms frame takes, what of it, and how near that is to the memory's limit. */
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import path from 'node:path';
-import { buildModel } from '../../models/build.ts';
-import { architecture, type ArchitectureName } from '../../models/generate/architectures.ts';
-import { generateCheckpoint } from '../../models/generate/generate-checkpoint.ts';
+import type { ArchitectureName } from '../../models/generate/architectures.ts';
 import type { GraphDescription, Precision } from '../../models/manifest.ts';
 import { FrameStepper } from '../../plugins/moshi/engine/frame-stepper.ts';
 import { openModelDirectory } from '../../plugins/moshi/engine/model-directory.ts';
 import { OnnxRuntime } from '../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import { rowBytes } from '../../plugins/moshi/engine/onnxruntime/tensor.ts';
-import { inCache } from './cache-folder.ts';
+import { benchModel, buildBenchModel } from './bench-model.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { frameShares, FRAME_PARTS, type FramePart } from './frame-profile.ts';
 import { measureReadBandwidth } from './memory-bandwidth.ts';
@@ -68,7 +66,7 @@ export async function benchFrame(
   options: BenchFrameOptions,
 ): Promise<FrameReport> {
   const { batches, contexts, precisions, threads, frames } = options;
-  const checkpoint = await checkpointOf(context, options.like);
+  const checkpoint = await benchModel(context, options.like);
   const report: FrameReport = {
     model: options.like ?? context.config.model.name,
     processor: cpus()[0]?.model ?? 'unknown',
@@ -81,7 +79,11 @@ export async function benchFrame(
   for (const precision of precisions) {
     for (const batch of batches) {
       context.remark(`${report.model}: ${precision}, ${batch} at once …`);
-      const directory = await buildGraph(context, checkpoint, precision, batch);
+      const directory = await buildBenchModel(context, {
+        checkpoint,
+        precision,
+        batches: [batch],
+      });
       report.figures.push(
         ...(await measure({ directory, batch, contexts, threads, frames }, report.bytesPerSecond)),
       );
@@ -89,42 +91,6 @@ export async function benchFrame(
   }
   context.print(options.json ? JSON.stringify(report, null, 2) : table(report));
   return report;
-}
-
-/** Folder or name of the model to measure; random weights are written once. */
-async function checkpointOf(
-  context: CommandContext,
-  like: ArchitectureName | null,
-): Promise<string> {
-  if (like === null) {
-    return context.config.model.name;
-  }
-  const folder = path.join(context.config.cacheDirectory, 'generated');
-  const directory = path.join(folder, like);
-  await inCache(folder, async () => {
-    const exists = await stat(path.join(directory, 'config.json')).then(
-      () => true,
-      () => false,
-    );
-    if (!exists) {
-      context.remark(`writing random weights like ${like} into ${directory} …`);
-      await generateCheckpoint({ architecture: architecture(like), seed: 0, directory });
-    }
-  });
-  return directory;
-}
-
-async function buildGraph(
-  context: CommandContext,
-  checkpoint: string,
-  precision: Precision,
-  batch: number,
-): Promise<string> {
-  const outputDirectory = path.join(context.config.cacheDirectory, 'models');
-  const { directory } = await inCache(outputDirectory, () =>
-    buildModel({ checkpoint, outputDirectory, batches: [batch], kinds: ['frame'], precision }),
-  );
-  return directory;
 }
 
 interface Case {

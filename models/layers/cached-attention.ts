@@ -38,7 +38,7 @@ import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
 const BLOCK_SLOTS = 128;
 
 /** Rings up to this length are not worth a choice. */
-const SHORT_RING_SLOTS = 512;
+const SHORT_RING_SLOTS = 256;
 
 /** What all layers of one transformer share in one frame. */
 export type AttentionFrame = {
