@@ -28,7 +28,7 @@ import {
   normalizedError,
   readRecordedTensors,
 } from './test-support/recorded-tensors.ts';
-import { UNUSUAL_ARCHITECTURE } from './test-support/unusual-architecture.ts';
+import { UNUSUAL_ARCHITECTURE, UNUSUAL_TRANSLATION } from './test-support/unusual-architecture.ts';
 import { writeGguf } from './test-support/write-gguf.ts';
 import { writeSafetensors, type WrittenTensor } from './test-support/write-safetensors.ts';
 
@@ -104,15 +104,20 @@ test.each(LAYOUTS)('%s gives what its numbers give as plain float32', async (lay
   expect(existsSync(join(built.directory, 'weights'))).toBe(!isPlain);
 });
 
-test.each(['mlx-bf16', 'candle-bf16'] as const)(
-  '%s follows schedules, low ranks and biases of the configuration',
-  async (layout) => {
-    const from = join(directory, `random-${layout}`);
-    await generateCheckpoint({ architecture: UNUSUAL_ARCHITECTURE, seed: 21, directory: from });
+test.each([
+  ['mlx-bf16', 'moshi', UNUSUAL_ARCHITECTURE],
+  ['candle-bf16', 'moshi', UNUSUAL_ARCHITECTURE],
+  ['mlx-bf16', 'hibiki', UNUSUAL_TRANSLATION],
+  ['candle-bf16', 'hibiki', UNUSUAL_TRANSLATION],
+] as const)(
+  '%s of %s follows schedules, low ranks, biases and conditions of the configuration',
+  async (layout, kind, architecture) => {
+    const from = join(directory, `random-${layout}-${kind}`);
+    await generateCheckpoint({ architecture, seed: 21, directory: from });
     const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as object;
     // Neither layout has a place for the norms before the heads.
     writeFileSync(join(from, 'config.json'), JSON.stringify({ ...config, depformer_norm: null }));
-    const { stored } = written(layout, from, `${layout}-random`);
+    const { stored } = written(layout, from, `${layout}-random-${kind}`);
     const actual = await converse(await build(stored));
     expect(actual).toEqual(await converse(await build(from)));
   },

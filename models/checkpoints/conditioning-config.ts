@@ -59,13 +59,14 @@ const lookupTable = z
   });
 
 export const conditioners = z.record(
-  z.string().regex(/^\w+$/, 'must be one word'),
+  z.string().regex(/^\w+$/),
   z.strictObject({
     type: z.literal('lut', {
       error: ({ input }) => `must be "lut"; ${JSON.stringify(input)} is not implemented`,
     }),
     lut: lookupTable,
   }),
+  { error: ({ code }) => (code === 'invalid_key' ? 'its name must be one word' : undefined) },
 );
 
 export const fuser = z.strictObject({
