@@ -202,6 +202,7 @@ export class Conversations {
 
   #free({ slot }: State): void {
     this.#scheduler.leave(slot);
+    this.#options.device.leave(slot);
     this.#states[slot] = null;
   }
 

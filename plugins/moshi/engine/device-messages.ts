@@ -19,6 +19,7 @@ export type DeviceOptions = {
 export type DeviceRequest =
   | ({ type: 'attach'; slot: number } & RowOptions)
   | { type: 'reset'; slot: number }
+  | { type: 'leave'; slot: number }
   /** The answer is `prompted` with the same id. */
   | { type: 'prompt'; id: number; slot: number; prompt: SystemPrompt }
   | { type: 'move'; from: number; to: number }

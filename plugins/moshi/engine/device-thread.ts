@@ -16,6 +16,8 @@ export interface SteppingDevice {
   readonly tensors: FrameTensors;
   attach(slot: number, options: RowOptions): void;
   reset(slot: number): void;
+  /** The slot is nobody's from now on. */
+  leave(slot: number): void;
   /**
    * Makes an attached or reset conversation begin with a prompt.
    *
@@ -95,6 +97,10 @@ export class DeviceThread implements SteppingDevice {
 
   reset(slot: number): void {
     this.#send({ type: 'reset', slot });
+  }
+
+  leave(slot: number): void {
+    this.#send({ type: 'leave', slot });
   }
 
   prompt(slot: number, prompt: SystemPrompt): Promise<number> {

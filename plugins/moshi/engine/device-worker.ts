@@ -49,6 +49,9 @@ try {
       case 'reset':
         stepper.reset(request.slot);
         break;
+      case 'leave':
+        stepper.leave(request.slot);
+        break;
       case 'prompt': {
         const { id, slot, prompt } = request;
         reply({ type: 'prompted', id, promptSteps: stepper.prompt(slot, prompt) });

@@ -218,7 +218,13 @@ export class FrameStepper {
       }
     }
     this.#rows[to] = this.#rows[from] ?? null;
-    this.#rows[from] = null;
+    this.leave(from);
+  }
+
+  /** Makes a row nobody's: a long past would cost the others, whose attention goes as far as its. */
+  leave(slot: number): void {
+    this.#rows[slot] = null;
+    this.#offset[slot] = 0n;
   }
 
   /**
