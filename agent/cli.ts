@@ -172,7 +172,10 @@ function createProgram(): Command {
         '\nExit status: 0 done, 1 failed (one line "error: …"), 2 wrong usage.',
     );
   const modelOption = (): Option =>
-    new Option('--model <model>', 'short name, or folder of a checkpoint (default: MOSHI_MODEL)');
+    new Option(
+      '--model <model>',
+      'short name, repository owner/name, or folder of a checkpoint (default: MOSHI_MODEL)',
+    );
   const deviceOption = (): Option =>
     new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
       device.options,
@@ -315,7 +318,7 @@ function createProgram(): Command {
   models
     .command('build')
     .description('write the graphs of a model into the cache')
-    .argument('[model]', 'short name, or folder (default: MOSHI_MODEL)')
+    .argument('[model]', 'short name, repository owner/name, or folder (default: MOSHI_MODEL)')
     .option('--json', 'for programs')
     .action(async (model: string | undefined, flags: { json?: true }) => {
       const { buildModelCommand } = await import('./commands/models.ts');
@@ -324,7 +327,7 @@ function createProgram(): Command {
   models
     .command('inspect')
     .description('what a model consists of')
-    .argument('[model]', 'short name, or folder (default: MOSHI_MODEL)')
+    .argument('[model]', 'short name, repository owner/name, or folder (default: MOSHI_MODEL)')
     .option('--json', 'for programs')
     .action(async (model: string | undefined, flags: { json?: true }) => {
       const { inspectModel } = await import('./commands/models.ts');

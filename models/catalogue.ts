@@ -2,6 +2,7 @@
 import { statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { CheckpointError } from './checkpoints/checkpoint-error.ts';
+import type { ArchitectureName } from './generate/architectures.ts';
 import { missingFiles } from './hub/checkpoint-files.ts';
 import { CachedRepository, isRepositoryName } from './hub/hub-cache.ts';
 
@@ -21,6 +22,8 @@ export type CatalogueEntry = {
   /** Whether Hugging Face gives it only to accounts that accepted the licence. */
   readonly isGated: boolean;
   readonly languages: readonly string[];
+  /** What its weights are like; null for the demo, whose weights are here. */
+  readonly architecture: ArchitectureName | null;
 };
 
 const KYUTAI = { licence: 'CC-BY-4.0', isGated: false } as const;
@@ -46,6 +49,7 @@ function moshi(voice: 'moshiko' | 'moshika', who: string): CatalogueEntry[] {
     precision,
     ...KYUTAI,
     languages: ['en'],
+    architecture: 'moshi-7b',
   }));
 }
 
@@ -60,6 +64,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     licence: 'comes with this repository',
     isGated: false,
     languages: ['en'],
+    architecture: null,
   },
   ...moshi('moshiko', 'male'),
   ...moshi('moshika', 'female'),
@@ -71,6 +76,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     licence: 'NVIDIA Open Model License',
     isGated: true,
     languages: ['en'],
+    architecture: 'personaplex-7b',
   },
   {
     name: 'stt-1b-en_fr',
@@ -79,6 +85,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     ...PYTORCH,
     ...KYUTAI,
     languages: ['en', 'fr'],
+    architecture: 'stt-1b',
   },
   {
     name: 'stt-1b-en_fr-candle',
@@ -88,6 +95,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     precision: 'bf16',
     ...KYUTAI,
     languages: ['en', 'fr'],
+    architecture: 'stt-1b',
   },
   {
     name: 'stt-2.6b-en',
@@ -96,6 +104,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     ...PYTORCH,
     ...KYUTAI,
     languages: ['en'],
+    architecture: 'stt-2.6b',
   },
   {
     name: 'hibiki-1b',
@@ -104,6 +113,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     ...PYTORCH,
     ...KYUTAI,
     languages: ['fr → en'],
+    architecture: 'hibiki-1b',
   },
   {
     name: 'hibiki-2b',
@@ -112,6 +122,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
     ...PYTORCH,
     ...KYUTAI,
     languages: ['fr → en'],
+    architecture: 'hibiki-2b',
   },
 ];
 

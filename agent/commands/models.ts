@@ -1,43 +1,55 @@
 /** `models list | build | inspect`. */
-import { stat } from 'node:fs/promises';
-import path from 'node:path';
 import {
   CATALOGUE,
   findPulled,
   resolveModel,
   type CatalogueEntry,
 } from '../../models/catalogue.ts';
+import { catalogueFacts, type CatalogueFacts } from '../../models/catalogue-facts.ts';
+import { inspectCheckpoint } from '../../models/inspect.ts';
 import type { CommandContext } from './command-context.ts';
-import { buildForEngine, buildGraphs } from './model-for-command.ts';
+import { buildForEngine } from './model-for-command.ts';
 
 export interface OutputFormat {
   json: boolean;
 }
 
 /** One model of the catalogue, as `models list --json` prints it. */
-export type ListedModel = CatalogueEntry & {
-  /** Folder of the weights, or null where they must be pulled first. */
-  directory: string | null;
-};
+export type ListedModel = CatalogueEntry &
+  CatalogueFacts & {
+    /** Folder of the weights, or null where they must be pulled first. */
+    directory: string | null;
+  };
 
-export function listModels(context: CommandContext, format: OutputFormat): Promise<void> {
-  const models = CATALOGUE.map((entry): ListedModel => ({
-    ...entry,
-    directory: directoryOf(entry, context.config.hub.cacheDirectory),
-  }));
+export async function listModels(context: CommandContext, format: OutputFormat): Promise<void> {
+  const models = await Promise.all(
+    CATALOGUE.map(async (entry): Promise<ListedModel> => ({
+      ...entry,
+      ...(await catalogueFacts(entry)),
+      directory: directoryOf(entry, context.config.hub.cacheDirectory),
+    })),
+  );
   if (format.json) {
     context.print(JSON.stringify(models));
-    return Promise.resolve();
+    return;
   }
-  for (const { name, what, languages, licence, isGated, directory } of models) {
-    const state = directory ?? (isGated ? 'not here, gated' : 'not here');
-    context.print(`${name}  ${what} (${languages.join(', ')}), ${licence}; ${state}`);
+  for (const model of models) {
+    const { f32, q8, q4 } = model.memoryBytes;
+    const state = model.directory ?? (model.isGated ? 'not here, gated' : 'not here');
+    context.print(
+      `${model.name}  ${model.what} (${model.languages.join(', ')}), ${model.licence}\n` +
+        `    ${size(model.downloadBytes)} of files, memory ${size(f32)} as f32, ${size(q8)} as q8, ` +
+        `${size(q4)} as q4, and ${size(model.bytesPerConversation)} for each further conversation; ${state}`,
+    );
   }
   context.print(
     '"models pull NAME" fetches one, from Hugging Face. Any repository owner/name in one of Kyutai’s ' +
       'layouts is a model, too, and any folder with such files: PyTorch, MLX, Candle or GGUF.',
   );
-  return Promise.resolve();
+}
+
+function size(bytes: number): string {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 function directoryOf({ name, repository }: CatalogueEntry, cacheDirectory: string): string | null {
@@ -59,35 +71,20 @@ export async function buildModelCommand(
   }
 }
 
+/** Reads the checkpoint; nothing is built. */
 export async function inspectModel(context: CommandContext, format: OutputFormat): Promise<void> {
-  const checkpoint = resolveModel(context.config.model.name, context.config.hub.cacheDirectory);
-  const { directory, manifest } = await buildGraphs(context, ['frame'], [1]);
-  const [graph] = manifest.graphs;
-  const facts = {
-    name: manifest.name,
-    kind: manifest.kind,
-    checkpoint: checkpoint.directory,
-    built: directory,
-    generatedCodebooks: manifest.generatedCodebooks,
-    heardCodebooks: manifest.heardCodebooks,
-    maxDelay: manifest.maxDelay,
-    textCard: manifest.textCard,
-    audioCard: manifest.audioCard,
-    sampling: manifest.sampling,
-    conditions: manifest.conditions,
-    guidance: manifest.guidance,
-    stateBytesPerConversation: (graph?.states ?? [])
-      .map(({ rowShape, type }) => rowShape.reduce((size, n) => size * n, BYTES[type]))
-      .reduce((sum, bytes) => sum + bytes, 0),
-    graphBytes: graph === undefined ? 0 : (await stat(path.join(directory, graph.file))).size,
+  const { hub, model } = context.config;
+  const { directory, name } = resolveModel(model.name, hub.cacheDirectory);
+  const adapters = {
+    ...(model.adapters !== undefined && { path: model.adapters }),
+    ...(model.adapterScaling !== undefined && { scaling: model.adapterScaling }),
   };
+  const facts = { name, ...(await inspectCheckpoint(directory, adapters, hub.cacheDirectory)) };
   if (format.json) {
     context.print(JSON.stringify(facts));
     return;
   }
-  for (const [name, value] of Object.entries(facts)) {
-    context.print(`${name}: ${typeof value === 'object' ? JSON.stringify(value) : value}`);
+  for (const [fact, value] of Object.entries(facts)) {
+    context.print(`${fact}: ${typeof value === 'object' ? JSON.stringify(value) : value}`);
   }
 }
-
-const BYTES = { float32: 4, int64: 8, bool: 1 };

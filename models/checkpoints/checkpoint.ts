@@ -39,6 +39,8 @@ export type Checkpoint = LanguageModel & {
   readonly adapterScaling: number | null;
   /** Of the language model's matrices. */
   readonly precision: OpenedWeights['precision'];
+  /** The language model's file, as it lies there. */
+  readonly stored: OpenedWeights['stored'];
   /** Null where the codec is the built-in one. */
   readonly mimiConfigPath: string | null;
   readonly tokenizerPath: string;
@@ -107,6 +109,7 @@ export async function openCheckpoint(
     converted,
     adapterScaling: adapters?.scaling ?? null,
     precision: weights.precision,
+    stored: weights.stored,
     mimiConfigPath,
     tokenizerPath,
     paths: [

@@ -38,6 +38,15 @@ export type OpenedWeights = {
   readonly converted: { readonly fileName: string; readonly weights: ConvertedWeights } | null;
   /** What the matrices are when a step reads them. */
   readonly precision: 'f32' | BlockPrecision;
+  readonly stored: StoredWeights;
+};
+
+/** What a file of weights is, as it lies there. */
+export type StoredWeights = {
+  /** For people: `PyTorch`, `MLX` … */
+  readonly layout: string;
+  /** How many tensors have each type, as the file spells it. */
+  readonly types: Readonly<Record<string, number>>;
 };
 
 /**
@@ -79,6 +88,7 @@ export async function openWeights(
     );
   }
   const { layout, tensors: own, copies } = present(file, config);
+  const stored = { layout, types: countTypes(file) };
   const tensors = adapters === null ? own : await mergeAdapters(own, config, adapters);
   const blockPrecision = isBlockLayout(names) ? config.blockPrecision : null;
   const precision = wanted ?? blockPrecision ?? 'f32';
@@ -88,20 +98,30 @@ export async function openWeights(
     precision === 'f32' &&
     file instanceof SafetensorsFile
   ) {
-    return { source: file, converted: null, precision };
+    return { source: file, converted: null, precision, stored };
   }
   await checkCopies(path, copies);
   const isPlain = tensors.every(({ packing }) => packing === null);
   if (blockPrecision === null ? isPlain && precision === 'f32' : precision === blockPrecision) {
     const views = tensors.map((tensor) => [tensor.name, viewInPlace(file, tensor)] as const);
-    return { source: new TranslatedWeights(path, layout, views), converted: null, precision };
+    const source = new TranslatedWeights(path, layout, views);
+    return { source, converted: null, precision, stored };
   }
   // A quantised file has few plain bytes beside the packed ones; all go into one new file, so that
   // the build need not keep, or copy to its own disk, the whole of the old one for them.
   const blocks = precision === 'f32' ? null : precision;
   const weights = new ConvertedWeights(path, CONVERTED_FILE, layout, tensors, blocks);
   const converted = { fileName: CONVERTED_FILE, weights };
-  return { source: weights.source, converted, precision };
+  return { source: weights.source, converted, precision, stored };
+}
+
+function countTypes(file: TensorContainer): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of file.names()) {
+    const { type } = file.stored(name);
+    counts[type] = (counts[type] ?? 0) + 1;
+  }
+  return counts;
 }
 
 /**

@@ -1,0 +1,111 @@
+/**
+ * How many numbers a model has and how much memory it takes, from its configuration alone: before
+ * anything is fetched, opened or built.
+ */
+import { BLOCK_BITS } from './checkpoints/linear-weight.ts';
+import type { LanguageModelConfig } from './checkpoints/language-model-config.ts';
+import type { MimiConfig } from './checkpoints/mimi-config.ts';
+import type { TransformerConfig } from './checkpoints/transformer-config.ts';
+import { parameterCount } from './generate/generate-checkpoint.ts';
+import { mimiTensors } from './generate/mimi-tensors.ts';
+
+const FLOAT32_BYTES = 4;
+const BFLOAT16_BYTES = 2;
+
+/** Blocks have so many columns, one float32 scale and one zero point (`quantize-rows.ts`). */
+const BLOCK_COLUMNS = 32;
+
+/** What the matrices of our graphs are kept in. */
+export const COMPUTED_PRECISIONS = ['f32', 'q8', 'q4'] as const;
+export type ComputedPrecision = (typeof COMPUTED_PRECISIONS)[number];
+
+/** Numbers of a language model, by part. */
+export type ParameterCounts = {
+  /** The transformer over time. */
+  readonly temporal: number;
+  readonly textHead: number;
+  /** Embeddings: of them a few rows are read in each step. */
+  readonly tables: number;
+  /** The transformer over the codebooks of a frame, with what leads into and out of it. */
+  readonly depth: number;
+};
+
+export function parameterCounts(config: LanguageModelConfig): ParameterCounts {
+  const { temporal, depth, textCard, audioCard, codebooks, generatedCodebooks } = config;
+  const width = temporal.dimension;
+  const inputTables = (textCard + 1 + codebooks * (audioCard + 1)) * width;
+  const headBias = config.headBias ? config.textCardOut : 0;
+  const counts = {
+    temporal: transformer(temporal, 1) + norm(temporal),
+    textHead: config.textCardOut * width + headBias,
+    tables: inputTables,
+    depth: 0,
+  };
+  if (depth === null) return counts;
+  const depthWidth = depth.transformer.dimension;
+  const rank = depth.embeddingRank;
+  const rows = textCard + 1 + (generatedCodebooks - 1) * (audioCard + 1);
+  const projections = rank === null ? 0 : generatedCodebooks * rank * depthWidth;
+  return {
+    ...counts,
+    tables: inputTables + rows * (rank ?? depthWidth) + projections,
+    depth:
+      transformer(depth.transformer, depth.weightsPerStep ? depth.weightSets : 1) +
+      (depth.inputPerSet ? depth.weightSets : 1) * depthWidth * width +
+      generatedCodebooks * audioCard * depthWidth,
+  };
+}
+
+/** @param sets - Of the matrices: the depth transformer may have some for each of its steps. */
+function transformer(config: TransformerConfig, sets: number): number {
+  const { dimension, headsPerKey, layers, hidden, gating, layerScale } = config;
+  const attention = dimension * (dimension + (2 * dimension) / headsPerKey) + dimension ** 2;
+  const feedForward = (gating === 'none' ? 2 : 3) * dimension * hidden;
+  const scales = layerScale ? 2 * dimension : 0;
+  return layers * (sets * (attention + feedForward) + 2 * norm(config) + scales);
+}
+
+function norm({ norm: name, dimension }: TransformerConfig): number {
+  return name.startsWith('rms_norm') ? dimension : 2 * dimension;
+}
+
+export function codecParameterCount(mimi: MimiConfig): number {
+  return parameterCount(mimiTensors(mimi));
+}
+
+/** Keys and values of a conversation of any length: rings of float32, in all transformers. */
+export function bytesPerConversation(config: LanguageModelConfig, mimi: MimiConfig): number {
+  const rows = config.guidance === null ? 1 : 2;
+  // A model that only listens has no decoder.
+  const codecTransformers = config.depth === null ? 1 : 2;
+  return rows * ringBytes(config.temporal) + codecTransformers * ringBytes(mimi.transformer);
+}
+
+function ringBytes({ layers, dimension, headsPerKey, context }: TransformerConfig): number {
+  return 2 * layers * (dimension / headsPerKey) * context * FLOAT32_BYTES;
+}
+
+/**
+ * Memory that weights and conversations take on the device that runs them; ONNX Runtime itself comes
+ * on top. Tables stay as they are published (16 bits), the codec is float32.
+ */
+export function memoryBytes(
+  config: LanguageModelConfig,
+  mimi: MimiConfig,
+  precision: ComputedPrecision,
+  conversations: number,
+): number {
+  const { temporal, textHead, tables, depth } = parameterCounts(config);
+  return Math.round(
+    (temporal + textHead + depth) * bytesPerNumber(precision) +
+      tables * BFLOAT16_BYTES +
+      codecParameterCount(mimi) * FLOAT32_BYTES +
+      conversations * bytesPerConversation(config, mimi),
+  );
+}
+
+function bytesPerNumber(precision: ComputedPrecision): number {
+  if (precision === 'f32') return FLOAT32_BYTES;
+  const bits = BLOCK_BITS[precision];
+  return bits / 8 + (FLOAT32_BYTES + bits / 8) / BLOCK_COLUMNS;
+}
