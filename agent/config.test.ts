@@ -104,7 +104,13 @@ test('shows where browsers reach a server that listens on all addresses', () => 
 });
 
 test('hands the same configuration on to another process', () => {
-  const config = loadConfig({ ...LIVEKIT, MOSHI_ENGINE_URL: 'ws://10.0.0.1:7000' });
+  const config = loadConfig({
+    ...LIVEKIT,
+    MOSHI_ENGINE_URL: 'ws://10.0.0.1:7000',
+    MOSHI_VOICE: 'NATF2',
+    MOSHI_PROMPT: 'You enjoy a good conversation.',
+  });
+  expect(config.persona).toEqual({ voice: 'NATF2', prompt: 'You enjoy a good conversation.' });
   expect(loadConfig(toEnvironment(config))).toEqual(config);
 });
 

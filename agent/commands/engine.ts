@@ -1,7 +1,6 @@
 /** `engine`: serves conversations until it is told to stop or its device fails. */
 import { writeSync } from 'node:fs';
 import { startEngineServer, type EngineServer } from '../../plugins/moshi/engine/engine-server.ts';
-import { resolveModel } from '../../models/build.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { requireVoice } from './model-abilities.ts';
@@ -21,7 +20,7 @@ export async function runEngine(context: CommandContext): Promise<void> {
     slots: config.engine.slots,
     device: config.engine.device,
     threads: config.engine.threads ?? defaultThreads(),
-    prompts: await SystemPrompts.open(context, model, resolveModel(config.model.name).directory),
+    prompts: await SystemPrompts.open(context, model),
     logger,
   });
   logger.info({ url: engine.url, model: model.manifest.name }, 'the engine is ready');

@@ -16,6 +16,8 @@ import { torchArchive } from '../../models/test-support/write-torch-archive.ts';
 import { loadConfig, REPOSITORY_DIRECTORY } from '../config.ts';
 import type { CommandContext } from './command-context.ts';
 import { runInfer, type InferOptions, type InferTokens } from './infer.ts';
+import { buildGraphs } from './model-for-command.ts';
+import { SystemPrompts } from './system-prompts.ts';
 import { writeWav } from './wav.ts';
 
 const PROMPT = 'You are a wise and friendly teacher.';
@@ -103,6 +105,33 @@ describe.each(recordings)('%s', (title, checkpoint) => {
     expect(columns(named)).toEqual(byFrame('tokens'));
     await expect(infer(model, { input, voice: 'NATF0' })).rejects.toThrow(
       'there is no voice "NATF0": this model has NATF9',
+    );
+  });
+
+  test('finds whom callers meet by name alone, and somebody where nobody has chosen', async () => {
+    const model = file(`${title} with voices`);
+    await cp(checkpoint, model, { recursive: true, filter: (name) => !name.includes('expected') });
+    await mkdir(path.join(model, 'voices'));
+    await cp(voice, path.join(model, 'voices/anna.wav'));
+    await cp(voice, path.join(model, 'voices/NATF2.wav'));
+    const context = contextFor(model);
+    const prompts = (await SystemPrompts.open(
+      context,
+      await buildGraphs(context, ['frame'], [1]),
+    ))!;
+    const chosen = await prompts.make({ voice: 'anna', text: 'Be kind.' });
+    expect((await prompts.make({ voice: 'NATF2', text: 'Be kind.' })).key).toBe(chosen.key);
+    expect((await prompts.make({ text: 'Be kind.' })).key).toBe(chosen.key);
+    const teacher = await prompts.make({});
+    expect(teacher.promptSteps).toBeGreaterThan(chosen.promptSteps);
+    expect((await prompts.make({ text: '' })).promptSteps).toBe(
+      byFrame('voice_codes').length + 6 + 6,
+    );
+    for (const name of ['bob', '../voices/anna', 'anna.wav', voice]) {
+      await expect(prompts.make({ voice: name })).rejects.toThrow('this model has NATF2, anna');
+    }
+    await expect(prompts.make({ text: 'no '.repeat(1_001) })).rejects.toThrow(
+      /the prompt has \d+ tokens/,
     );
   });
 

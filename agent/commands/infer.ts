@@ -1,6 +1,5 @@
 /** `infer`: one conversation from a file, no room. */
 import { randomInt } from 'node:crypto';
-import { resolveModel } from '../../models/build.ts';
 import { chooseConditions } from '../../plugins/moshi/engine/condition-choice.ts';
 import { openRunner, type FrameResult } from '../../plugins/moshi/engine/runner.ts';
 import type { SystemPrompt } from '../../plugins/moshi/engine/system-prompt.ts';
@@ -163,17 +162,13 @@ async function promptOf(
   built: BuiltModel,
   { voice, voiceLoudness, prompt: text }: InferOptions,
 ): Promise<SystemPrompt | undefined> {
-  const { directory, name } = resolveModel(
-    context.config.model.name,
-    context.config.hub.cacheDirectory,
-  );
-  const prompts = await SystemPrompts.open(context, built, directory);
+  const prompts = await SystemPrompts.open(context, built);
   if (prompts !== null) {
     return prompts.makeFromFile({ voice, text }, voiceLoudness);
   }
   if (voice !== undefined || text !== undefined) {
     throw new CommandError(
-      `the model ${name} takes neither voice nor prompt: leave out --voice and --prompt, ` +
+      `the model ${built.manifest.name} takes neither voice nor prompt: leave out --voice and --prompt, ` +
         'or choose a PersonaPlex',
     );
   }

@@ -1,6 +1,7 @@
 /** Makes system prompts of a voice and a text, for the model of this process. */
 import path from 'node:path';
 import type { ModelManifest, PromptDescription } from '../../models/manifest.ts';
+import { resolveModel } from '../../models/build.ts';
 import { openTokenizer, type Tokenizer } from '../../models/tokenizer/tokenizer.ts';
 import {
   systemPrompt,
@@ -56,18 +57,16 @@ export class SystemPrompts implements PromptMaker {
     this.#tokenizer = tokenizer;
   }
 
-  /**
-   * @param checkpoint - Its folder, beside whose files voices are looked for.
-   * @returns null for a model that takes no prompt.
-   */
+  /** Of the configured model; null for one that takes no prompt. */
   static async open(
     context: CommandContext,
     { directory, manifest }: BuiltModel,
-    checkpoint: string,
   ): Promise<SystemPrompts | null> {
     if (!takesPrompt(manifest)) {
       return null;
     }
+    const { model, hub } = context.config;
+    const { directory: checkpoint } = resolveModel(model.name, hub.cacheDirectory);
     const tokenizer = await openTokenizer(path.join(directory, manifest.tokenizerFile));
     return new SystemPrompts(context, manifest, checkpoint, tokenizer);
   }

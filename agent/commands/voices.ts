@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { extract } from 'tar';
 import { readRecordedVoice } from '../../models/checkpoints/torch/recorded-voice.ts';
+import { VOICES_ARCHIVE, VOICES_FOLDER } from '../../models/hub/checkpoint-files.ts';
 import { integratedLoudness, loudnessGain } from '../../plugins/moshi/audio/loudness.ts';
 import { openCodec } from '../../plugins/moshi/engine/runner.ts';
 import {
@@ -27,8 +28,6 @@ export const REFERENCE_LOUDNESS: VoiceLoudness = -24;
 /** Longest recording: a prompt fills the model's memory, which is four minutes long. */
 const MAX_VOICE_SECONDS = 60;
 const SAMPLE_RATE = 24_000;
-const VOICES_FOLDER = 'voices';
-const VOICES_ARCHIVE = 'voices.tgz';
 const RECORDING = '.wav';
 const PUBLISHED = '.pt';
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildModel } from '../../../models/build.ts';
 import { recordedCheckpoints } from '../../../models/test-support/recorded-checkpoints.ts';
 import {
+  largestDifference,
   readRecordedTensors,
   type RecordedTensor,
 } from '../../../models/test-support/recorded-tensors.ts';
@@ -69,5 +70,15 @@ describe.each(recordings)('%s', (_name, checkpoint) => {
     const tokens = [first!, ...heard.map((pcm) => runner.step([{ row: 0, pcm }])[0]!)];
     expect(tokens.map(({ frameTokens }) => frameTokens)).toEqual(columns('tokens'));
     runner.dispose();
+    // The reference decodes what it returns with a codec that it has reset after the prompt.
+    const codec = await openCodec({ modelDirectory, directions: ['decode'] });
+    const voice = columns('tokens').map(([, ...codes]) => codec.decode(codes));
+    codec.dispose();
+    const peak = Math.max(
+      ...voice.map((pcm) => pcm.reduce((most, x) => Math.max(most, Math.abs(x)), 0)),
+    );
+    for (const [frame, { pcm }] of tokens.entries()) {
+      expect(largestDifference(pcm, voice[frame]!) / peak, `frame ${frame}`).toBeLessThan(1e-5);
+    }
   });
 });
