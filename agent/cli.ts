@@ -8,7 +8,15 @@ import { pino } from 'pino';
 import type { CommandContext } from './commands/command-context.ts';
 import { ARCHITECTURE_NAMES, type ArchitectureName } from '../models/generate/architectures.ts';
 import { precision, type Precision } from '../models/manifest.ts';
-import { device, loadConfig, quietenLibraries, readEnvironment, type Device } from './config.ts';
+import {
+  device,
+  loadConfig,
+  precisionWish,
+  quietenLibraries,
+  readEnvironment,
+  type DeviceWish,
+  type PrecisionWish,
+} from './config.ts';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -88,14 +96,16 @@ interface InferFlags {
   lora?: string;
   loraScale?: string;
   tail: number;
-  device?: Device;
+  precision?: PrecisionWish;
+  device?: DeviceWish;
 }
 
 interface TranscribeFlags {
   model?: string;
   in: string;
   json?: string;
-  device?: Device;
+  precision?: PrecisionWish;
+  device?: DeviceWish;
 }
 
 /** Numbers between commas. */
@@ -116,7 +126,8 @@ function precisions(text: string): Precision[] {
 
 interface BenchEngineFlags {
   model?: string;
-  device?: Device;
+  precision?: PrecisionWish;
+  device?: DeviceWish;
   conversations: number;
   minutes: number;
   json?: true;
@@ -158,7 +169,7 @@ interface CodecFlags {
   in: string;
   codes?: string;
   out?: string;
-  device?: Device;
+  device?: DeviceWish;
 }
 
 function createProgram(): Command {
@@ -180,6 +191,11 @@ function createProgram(): Command {
     new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
       device.options,
     );
+  const precisionOption = (): Option =>
+    new Option(
+      '--precision <precision>',
+      'of the matrices, auto: what fits this machine (default: MOSHI_PRECISION)',
+    ).choices(precisionWish.options);
 
   program
     .command('start')
@@ -246,6 +262,7 @@ function createProgram(): Command {
       seconds,
       30,
     )
+    .addOption(precisionOption())
     .addOption(deviceOption())
     .action(async (flags: InferFlags) => {
       const { runInfer } = await import('./commands/infer.ts');
@@ -268,6 +285,7 @@ function createProgram(): Command {
     .addOption(modelOption())
     .requiredOption('--in <wav>', 'what is said: any WAV, channels are mixed')
     .option('--json <json>', 'write text ids, pause probabilities, and words with their times')
+    .addOption(precisionOption())
     .addOption(deviceOption())
     .action(async (flags: TranscribeFlags) => {
       const { runTranscribe } = await import('./commands/transcribe.ts');
@@ -319,11 +337,16 @@ function createProgram(): Command {
     .command('build')
     .description('write the graphs of a model into the cache')
     .argument('[model]', 'short name, repository owner/name, or folder (default: MOSHI_MODEL)')
+    .addOption(precisionOption())
     .option('--json', 'for programs')
-    .action(async (model: string | undefined, flags: { json?: true }) => {
-      const { buildModelCommand } = await import('./commands/models.ts');
-      await buildModelCommand(createContext(overrides({ model })), { json: flags.json === true });
-    });
+    .action(
+      async (model: string | undefined, flags: { precision?: PrecisionWish; json?: true }) => {
+        const { buildModelCommand } = await import('./commands/models.ts');
+        await buildModelCommand(createContext(overrides({ ...flags, model })), {
+          json: flags.json === true,
+        });
+      },
+    );
   models
     .command('inspect')
     .description('what a model consists of')
@@ -412,7 +435,7 @@ function createProgram(): Command {
     .option('--json', 'for programs')
     .action(async (flags: BenchFrameFlags) => {
       const { benchFrame } = await import('./commands/bench-frame.ts');
-      await benchFrame(createContext(overrides(flags)), {
+      await benchFrame(createContext(overrides({ model: flags.model })), {
         like: flags.like ?? null,
         batches: flags.batch,
         contexts: flags.context,
@@ -426,6 +449,7 @@ function createProgram(): Command {
     .command('engine')
     .description('conversations that come and go in real time at a real engine')
     .addOption(modelOption())
+    .addOption(precisionOption())
     .addOption(deviceOption())
     .option('--conversations <number>', 'at once', wholeNumber, 4)
     .option('--minutes <number>', 'how long', positive, 10)
@@ -473,7 +497,7 @@ function createProgram(): Command {
     .option('--json', 'for programs')
     .action(async (flags: Omit<BenchFrameFlags, 'context' | 'frames'>) => {
       const { benchMemory } = await import('./commands/bench-memory.ts');
-      await benchMemory(createContext(overrides(flags)), {
+      await benchMemory(createContext(overrides({ model: flags.model })), {
         like: flags.like ?? null,
         batches: flags.batch,
         precisions: flags.precision,
@@ -495,10 +519,11 @@ function createProgram(): Command {
 /** Flags speak louder than the environment. */
 function overrides(flags: {
   model?: string | undefined;
-  device?: Device;
+  device?: DeviceWish;
   guidance?: string;
   lora?: string;
   loraScale?: string;
+  precision?: PrecisionWish;
 }): Record<string, string> {
   return {
     ...(flags.model !== undefined && { MOSHI_MODEL: flags.model }),
@@ -506,6 +531,7 @@ function overrides(flags: {
     ...(flags.guidance !== undefined && { MOSHI_GUIDANCE: flags.guidance }),
     ...(flags.lora !== undefined && { MOSHI_LORA: path.resolve(flags.lora) }),
     ...(flags.loraScale !== undefined && { MOSHI_LORA_SCALE: flags.loraScale }),
+    ...(flags.precision !== undefined && { MOSHI_PRECISION: flags.precision }),
   };
 }
 

@@ -34,7 +34,7 @@ function problemsOf(environment: Record<string, string>): readonly string[] {
 test('needs nothing: every variable has a default', () => {
   const config = loadConfig({});
   expect(config.model.name).toBe('demo');
-  expect(config.engine).toMatchObject({ slots: 4, device: 'cpu', isConfigured: false });
+  expect(config.engine).toMatchObject({ slots: 4, device: 'auto', isConfigured: false });
   expect(config.server).toEqual({
     host: '127.0.0.1',
     port: 3000,
@@ -64,7 +64,7 @@ test('reports all problems at once, with variable, found value and rule', () => 
   expect(text).toContain('LIVEKIT_API_SECRET is not set');
   expect(text).toContain('MOSHI_HTTP_PORT is "99999", must be a whole number from 1 to 65535');
   expect(text).toContain('MOSHI_ENGINE_SLOTS is "many"');
-  expect(text).toContain('MOSHI_DEVICE is "abacus", must be one of cpu, cuda, webgpu');
+  expect(text).toContain('MOSHI_DEVICE is "abacus", must be one of auto, cpu, cuda, webgpu');
 });
 
 test('never shows a secret, not even a wrong one', () => {

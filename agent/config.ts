@@ -45,6 +45,8 @@ export interface Config {
     adapters: string | undefined;
     /** Strength of the adapters; undefined: the checkpoint's own. */
     adapterScaling: number | undefined;
+    /** Of the language model's matrices. */
+    precision: PrecisionWish;
   };
   /** Who speaks in rooms, for models that can be told; undefined: the engine's defaults. */
   persona: {
@@ -63,7 +65,7 @@ export interface Config {
     slots: number;
     /** Threads of ONNX Runtime; undefined: chosen for the machine. */
     threads: number | undefined;
-    device: Device;
+    device: DeviceWish;
   };
   server: {
     host: string;
@@ -82,10 +84,17 @@ export interface Config {
   logLevel: LogLevel;
 }
 
-/** What a model can run on. */
-const DEVICES = ['cpu', 'cuda', 'webgpu'] as const;
+/** What a model can run on; `auto` is the best that is there. */
+const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
 export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
-export type Device = z.infer<typeof device>;
+export type DeviceWish = z.infer<typeof device>;
+
+/** Of a model's matrices; `auto` is what fits the machine. */
+const PRECISIONS = ['auto', 'f32', 'bf16', 'f16', 'q8', 'q4'] as const;
+export const precisionWish = z.enum(PRECISIONS, {
+  error: `must be one of ${PRECISIONS.join(', ')}`,
+});
+export type PrecisionWish = z.infer<typeof precisionWish>;
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 const logLevel = z.enum(LOG_LEVELS, { error: `must be one of ${LOG_LEVELS.join(', ')}` });
@@ -154,7 +163,8 @@ const environmentSchema = z.object({
     .optional(),
   MOSHI_ENGINE_SLOTS: wholeNumber(1, 1024).default(4),
   MOSHI_ENGINE_THREADS: wholeNumber(1, 1024).optional(),
-  MOSHI_DEVICE: device.default('cpu'),
+  MOSHI_DEVICE: device.default('auto'),
+  MOSHI_PRECISION: precisionWish.default('auto'),
   MOSHI_HTTP_HOST: z.string().default('127.0.0.1'),
   MOSHI_HTTP_PORT: wholeNumber(1, 65_535).default(3000),
   MOSHI_PUBLIC_URL: webUrl(['http:', 'https:']).optional(),
@@ -242,6 +252,7 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_ENGINE_SLOTS: config.engine.slots,
     MOSHI_ENGINE_THREADS: config.engine.threads,
     MOSHI_DEVICE: config.engine.device,
+    MOSHI_PRECISION: config.model.precision,
     MOSHI_HTTP_HOST: config.server.host,
     MOSHI_HTTP_PORT: config.server.port,
     MOSHI_PUBLIC_URL: config.server.publicUrl,
@@ -344,6 +355,7 @@ function nest(variables: Variables): Config {
           ? undefined
           : path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_LORA),
       adapterScaling: variables.MOSHI_LORA_SCALE,
+      precision: variables.MOSHI_PRECISION,
     },
     persona: { voice: variables.MOSHI_VOICE, prompt: variables.MOSHI_PROMPT },
     engine: {

@@ -101,15 +101,7 @@ export async function buildModel(
   options: BuildOptions,
 ): Promise<{ directory: string; manifest: ModelManifest }> {
   const model = resolveModel(options.checkpoint, options.hubCacheDirectory);
-  const checkpoint = withGuidance(
-    await openCheckpoint(
-      model.directory,
-      cpuPrecision(options.precision),
-      options.adapters,
-      options.hubCacheDirectory,
-    ),
-    options.guidance,
-  );
+  const checkpoint = await openForBuild(options);
   const name = options.name ?? model.name;
   const digest = await buildDigest(checkpoint, name, options);
   const outputDirectory = resolve(options.outputDirectory);
@@ -156,6 +148,20 @@ export async function buildModel(
   }
 }
 
+/** The checkpoint as a build with these options reads it. @throws CheckpointError. */
+export async function openForBuild(
+  options: Pick<
+    BuildOptions,
+    'checkpoint' | 'hubCacheDirectory' | 'precision' | 'adapters' | 'guidance'
+  >,
+): Promise<Checkpoint> {
+  const { adapters, hubCacheDirectory } = options;
+  const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
+  const precision = cpuPrecision(options.precision);
+  const checkpoint = await openCheckpoint(directory, precision, adapters, hubCacheDirectory);
+  return withGuidance(checkpoint, options.guidance);
+}
+
 /** @throws CheckpointError when the model has nothing to be guided by. */
 function withGuidance(checkpoint: Checkpoint, strength: number | undefined): Checkpoint {
   if (strength === undefined) return checkpoint;
@@ -178,7 +184,8 @@ function cpuPrecision(precision: Precision | undefined): Checkpoint['precision']
   );
 }
 
-function composeGraph(
+/** One graph of a model. */
+export function composeGraph(
   checkpoint: Checkpoint,
   kind: GraphDescription['kind'],
   batch: number,

@@ -64,6 +64,7 @@ export async function benchEngine(
     {
       MOSHI_MODEL: context.config.model.name,
       MOSHI_DEVICE: context.config.engine.device,
+      MOSHI_PRECISION: context.config.model.precision,
       MOSHI_ENGINE_URL: url,
       MOSHI_ENGINE_SLOTS: `${conversations}`,
     },

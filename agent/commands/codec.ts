@@ -32,10 +32,14 @@ export async function runCodec(context: CommandContext, options: CodecOptions): 
       await checkWritable(file);
     }
   }
-  const { directory, manifest } = await buildGraphs(context, ['mimi-encode', 'mimi-decode'], [1]);
+  const { directory, device, manifest } = await buildGraphs(
+    context,
+    ['mimi-encode', 'mimi-decode'],
+    [1],
+  );
   const codec = await openCodec({
     modelDirectory: directory,
-    device: config.engine.device,
+    device,
     threads: config.engine.threads ?? defaultThreads(),
   });
   try {

@@ -71,7 +71,8 @@ function checkNode(): Promise<Omit<Finding, 'name'>> {
 
 async function checkOnnxRuntime(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   const { OnnxRuntime } = await import('../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts');
-  const runtime = new OnnxRuntime(context.config.engine.device);
+  const { chooseDevice } = await import('./choose-device.ts');
+  const runtime = new OnnxRuntime(await chooseDevice(context.config.engine.device));
   try {
     const providers = runtime.availableProviders().map((name) => name.replace(/Provider$/, ''));
     return {
@@ -92,15 +93,17 @@ async function checkRtcLibrary(): Promise<Omit<Finding, 'name'>> {
 
 async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   await requireVoice(context);
-  const { name, isDemo, p50, p99 } = await measureModel(context);
+  const { name, isDemo, precision, p50, p99 } = await measureModel(context);
   const found =
-    `${name}${isDemo ? ' (the demo model)' : ''}, ${p50.toFixed(1)} ms per frame, ` +
+    `${name}${isDemo ? ' (the demo model)' : ''} in ${precision}, ${p50.toFixed(1)} ms per frame, ` +
     `99 % within ${p99.toFixed(1)} ms; real time is ${FRAME_MS} ms`;
   if (p50 > FRAME_MS) {
     return {
       status: 'failed',
       found,
-      fix: 'too slow for conversations: use a smaller model, more threads or a GPU',
+      fix:
+        'too slow for conversations: use a smaller model, ' +
+        `${precision === 'q4' ? '' : 'MOSHI_PRECISION=q4, '}more threads, a faster machine or a GPU`,
     };
   }
   return p99 > FRAME_MS * COMFORTABLE_SHARE
@@ -111,7 +114,7 @@ async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'
 async function checkEngine(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   const { url, token, isConfigured } = context.config.engine;
   try {
-    const { status, slotsUsed, slotsUsable, slotsTotal, model } = await fetchEngineHealth(
+    const { status, slotsUsed, slotsUsable, slotsTotal, model, warning } = await fetchEngineHealth(
       url,
       token,
     );
@@ -119,7 +122,8 @@ async function checkEngine(context: CommandContext): Promise<Omit<Finding, 'name
       status: status === 'ok' ? 'ok' : 'warning',
       found:
         `runs at ${url} (${status}), model ${model.name}, ${slotsUsed} of ${slotsTotal} slots taken` +
-        (slotsUsable < slotsTotal ? `, ${slotsUsable} served in time` : ''),
+        (slotsUsable < slotsTotal ? `, ${slotsUsable} served in time` : '') +
+        (warning === undefined ? '' : `. ${warning}`),
     };
   } catch (error) {
     if (isConfigured && /^wss?:/.test(url)) {

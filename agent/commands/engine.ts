@@ -12,13 +12,16 @@ export async function runEngine(context: CommandContext): Promise<void> {
   const { config, logger } = context;
   const { stop } = listenForSignals();
   await requireVoice(context);
-  const model = await buildForEngine(context);
+  const model = await buildForEngine(context, {
+    note: (line) => logger.info(line),
+    warn: (line) => logger.warn(line),
+  });
   const engine = await startEngineServer({
     modelDirectory: model.directory,
     url: config.engine.url,
     ...(config.engine.token !== undefined && { token: config.engine.token }),
     slots: config.engine.slots,
-    device: config.engine.device,
+    device: model.device,
     threads: config.engine.threads ?? defaultThreads(),
     prompts: await SystemPrompts.open(context, model),
     logger,

@@ -66,7 +66,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   }
   await requireVoice(context);
   const built = await buildGraphs(context, ['frame'], [1]);
-  const { directory } = built;
+  const { directory, device } = built;
   const model = await openModelDirectory(directory);
   const { manifest } = model;
   const { conditions } = options;
@@ -75,7 +75,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   const decoder = new StreamingTextDecoder(await readVocabulary(model));
   const runner = await openRunner({
     modelDirectory: directory,
-    device: config.engine.device,
+    device,
     threads: config.engine.threads ?? defaultThreads(),
   });
   try {

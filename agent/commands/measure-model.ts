@@ -1,4 +1,5 @@
 /** How fast the configured model runs on this machine. */
+import type { Precision } from '../../models/manifest.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
 import type { CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
@@ -13,6 +14,7 @@ const PATIENCE_MS = 20_000;
 export interface ModelSpeed {
   name: string;
   isDemo: boolean;
+  precision: Precision;
   /** Milliseconds per step of one conversation. */
   p50: number;
   p99: number;
@@ -20,10 +22,10 @@ export interface ModelSpeed {
 
 export async function measureModel(context: CommandContext): Promise<ModelSpeed> {
   const { config } = context;
-  const { directory, manifest } = await buildGraphs(context, ['frame'], [1]);
+  const { directory, device, manifest } = await buildGraphs(context, ['frame'], [1]);
   const runner = await openRunner({
     modelDirectory: directory,
-    device: config.engine.device,
+    device,
     threads: config.engine.threads ?? defaultThreads(),
   });
   try {
@@ -46,6 +48,7 @@ export async function measureModel(context: CommandContext): Promise<ModelSpeed>
     return {
       name: manifest.name,
       isDemo: manifest.isDemo,
+      precision: manifest.precision,
       p50: quantile(0.5),
       p99: quantile(0.99),
     };

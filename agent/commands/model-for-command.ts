@@ -1,15 +1,41 @@
 /** Finds the configured model and builds the graphs a command needs, if they are not there yet. */
 import path from 'node:path';
-import { buildModel, resolveModel, type AdapterChoice } from '../../models/build.ts';
-import type { GraphDescription, ModelManifest } from '../../models/manifest.ts';
+import {
+  buildModel,
+  resolveModel,
+  type AdapterChoice,
+  type BuildOptions,
+} from '../../models/build.ts';
+import type { GraphDescription, ModelManifest, Precision } from '../../models/manifest.ts';
+import { precisionNeeds } from '../../models/precision-needs.ts';
+import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-provider.ts';
 import type { Config } from '../config.ts';
 import { inCache } from './cache-folder.ts';
+import { chooseDevice, freeDeviceMemory } from './choose-device.ts';
+import { choosePrecision, isSmall } from './choose-precision.ts';
 import type { CommandContext } from './command-context.ts';
+import { defaultThreads } from './default-threads.ts';
+import { measureReadBandwidth } from './memory-bandwidth.ts';
+
+/** 192 MB, read in some hundredths of a second. */
+const PROBE_MATRICES = 3;
+
+type ModelSource = Pick<BuildOptions, 'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance'>;
 
 export interface BuiltModel {
   /** Folder with `manifest.json`. */
   directory: string;
   manifest: ModelManifest;
+  /** What is to run it. */
+  device: Device;
+  /** Why it will not run well here; null if nothing says so. */
+  warning: string | null;
+}
+
+/** Where to say what was chosen for large models, and why. */
+export interface ChoiceReport {
+  note: (line: string) => void;
+  warn: (line: string) => void;
 }
 
 /** One graph per power of two up to the slots, and one for all of them. */
@@ -21,31 +47,82 @@ export function batchSizes(slots: number): number[] {
   return [...sizes, slots];
 }
 
-export function buildForEngine(context: CommandContext): Promise<BuiltModel> {
-  return buildGraphs(context, ['frame'], batchSizes(context.config.engine.slots));
+export function buildForEngine(
+  context: CommandContext,
+  report: ChoiceReport = onTerminal(context),
+): Promise<BuiltModel> {
+  return buildGraphs(context, ['frame'], batchSizes(context.config.engine.slots), report);
 }
 
 export async function buildGraphs(
   context: CommandContext,
   kinds: GraphDescription['kind'][],
   batches: number[],
+  report: ChoiceReport = onTerminal(context),
 ): Promise<BuiltModel> {
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
-  const { directory, name } = resolveModel(config.model.name, config.hub.cacheDirectory);
+  const { cacheDirectory: hubCacheDirectory } = config.hub;
+  const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
   const { guidance } = config.model;
-  return inCache(outputDirectory, () =>
+  const source = {
+    checkpoint,
+    hubCacheDirectory,
+    adapters: adaptersOf(config),
+    ...(guidance !== undefined && { guidance }),
+  };
+  const device = await chooseDevice(config.engine.device);
+  // The codec alone has one precision.
+  const choice = kinds.includes('frame')
+    ? await precisionFor(context, source, device, Math.max(...batches))
+    : { precision: null, warning: null, reason: null };
+  if (choice.reason !== null) {
+    report.note(`precision ${choice.reason}`);
+  }
+  if (choice.warning !== null) {
+    report.warn(`warning: ${choice.warning}`);
+  }
+  const built = await inCache(outputDirectory, () =>
     buildModel({
-      checkpoint: directory,
-      hubCacheDirectory: config.hub.cacheDirectory,
+      ...source,
       outputDirectory,
       batches,
       kinds,
       name,
-      ...(guidance !== undefined && { guidance }),
-      adapters: adaptersOf(config),
+      ...(choice.precision !== null && { precision: choice.precision }),
     }),
   );
+  return { ...built, device, warning: choice.warning };
+}
+
+/** @returns no reason where nothing was chosen: for small models, and where somebody has said it. */
+async function precisionFor(
+  { config }: CommandContext,
+  source: ModelSource,
+  device: Device,
+  conversations: number,
+): Promise<{ precision: Precision | null; warning: string | null; reason: string | null }> {
+  const wish = config.model.precision;
+  if (wish !== 'auto') {
+    return { precision: wish, warning: null, reason: null };
+  }
+  const needs = await precisionNeeds(source, isSmall);
+  const [first] = needs;
+  if (first === undefined || isSmall(first)) {
+    return { precision: first?.precision ?? null, warning: null, reason: null };
+  }
+  const threads = config.engine.threads ?? defaultThreads();
+  return choosePrecision({
+    needs,
+    conversations,
+    device,
+    freeBytes: await freeDeviceMemory(device),
+    bytesPerSecond: device === 'cpu' ? await measureReadBandwidth(threads, PROBE_MATRICES) : null,
+  });
+}
+
+function onTerminal({ remark }: CommandContext): ChoiceReport {
+  return { note: remark, warn: remark };
 }
 
 /** Adapters that the settings name in place of the checkpoint's own. */

@@ -9,6 +9,7 @@ import {
 } from '../../models/quantize/quantize-checkpoint.ts';
 import { openRunner, type Runner } from '../../plugins/moshi/engine/runner.ts';
 import { inCache } from './cache-folder.ts';
+import { chooseDevice } from './choose-device.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { adaptersOf } from './model-for-command.ts';
@@ -135,7 +136,7 @@ async function tokensKept(
     );
     return openRunner({
       modelDirectory: directory,
-      device: config.engine.device,
+      device: await chooseDevice(config.engine.device),
       threads: config.engine.threads ?? defaultThreads(),
     });
   };

@@ -50,7 +50,7 @@ export async function runTranscribe(
     await checkWritable(options.json);
   }
   await requireTranscription(context);
-  const { directory } = await buildGraphs(context, ['frame'], [1]);
+  const { directory, device } = await buildGraphs(context, ['frame'], [1]);
   const model = await openModelDirectory(directory);
   const { manifest } = model;
   const { transcription } = manifest;
@@ -70,7 +70,7 @@ export async function runTranscribe(
   const heard = new HeardFrames(transcription, manifest.frameSamples, speech);
   const runner = await openRunner({
     modelDirectory: directory,
-    device: config.engine.device,
+    device,
     threads: config.engine.threads ?? defaultThreads(),
   });
   try {

@@ -105,10 +105,10 @@ export async function readVoice(
     return recordedVoiceFrames(model, embeddings, ring);
   }
   const samples = normalizeVoice(await readSpeech(file), file, loudness);
-  const { directory } = await buildGraphs(context, ['mimi-encode'], [1]);
+  const { directory, device } = await buildGraphs(context, ['mimi-encode'], [1]);
   const codec = await openCodec({
     modelDirectory: directory,
-    device: context.config.engine.device,
+    device,
     threads: context.config.engine.threads ?? defaultThreads(),
     directions: ['encode'],
   });

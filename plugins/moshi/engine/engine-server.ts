@@ -159,6 +159,10 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const connections = new Set<ClientConnection>();
   let draining = false;
 
+  const tooSlow = (): { warning?: string } => {
+    const reason = usable() === 0 ? admission.refusal(0, null) : null;
+    return reason === null ? {} : { warning: reason.message };
+  };
   const health = (): HealthReport => ({
     status: conversations.failure !== null ? 'failed' : draining ? 'draining' : 'ok',
     protocol: PROTOCOL_VERSION,
@@ -169,6 +173,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     slotsUsed: used(),
     bytesPerConversation: needs.bytesPerConversation,
     ...metrics.report(),
+    ...tooSlow(),
   });
   const takesConversations = (): boolean => !draining && conversations.failure === null;
 
@@ -279,6 +284,10 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     },
     'listening',
   );
+  const { warning } = tooSlow();
+  if (warning !== undefined) {
+    logger.warn(warning);
+  }
 
   return {
     url: listeningUrl,

@@ -170,5 +170,7 @@ export const healthReport = z.object({
   bytesPerConversation: z.number().int(),
   /** Milliseconds per step over the last steps; null before the first. */
   stepMs: z.object({ p50: z.number(), p99: z.number() }).nullable(),
+  /** Why not even one conversation would be served in time, with what was measured. */
+  warning: z.string().optional(),
 });
 export type HealthReport = z.infer<typeof healthReport>;
