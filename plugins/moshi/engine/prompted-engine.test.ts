@@ -1,5 +1,4 @@
 /** Conversations that begin with a system prompt, as clients of an engine meet them. */
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
 import type { ModelManifest } from '../../../models/manifest.ts';
+import { recordedCheckpoints } from '../../../models/test-support/recorded-checkpoints.ts';
 import {
   readRecordedTensors,
   type RecordedTensor,
@@ -22,25 +22,23 @@ import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { startEngineServer, type EngineServer } from './engine-server.ts';
 import { systemPrompt, voiceFrames, type PromptMaker, type PromptModel } from './system-prompt.ts';
 
-const CHECKPOINT = join(
-  process.env['MOSHI_TEST_CHECKPOINTS'] ??
-    join(import.meta.dirname, '../../../../shared/checkpoints'),
-  'tiny-personaplex',
-);
 const FRAMES = 8;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 const logger = pino({ level: 'silent' });
 
-describe.skipIf(!existsSync(CHECKPOINT))('an engine of tiny-personaplex', () => {
-  let folder: string;
+const folder = await mkdtemp(join(tmpdir(), 'moshi-prompted-'));
+afterAll(() => rm(folder, { recursive: true, force: true }));
+const others = process.env['MOSHI_TEST_CHECKPOINTS'];
+const recordings = await recordedCheckpoints('personaplex', folder, others);
+
+describe.each(recordings)('an engine of %s', (_name, checkpoint) => {
   let engine: EngineServer;
   let recorded: Record<string, RecordedTensor>;
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'moshi-prompted-'));
-    recorded = readRecordedTensors(join(CHECKPOINT, 'expected.safetensors'));
+    recorded = readRecordedTensors(join(checkpoint, 'expected.safetensors'));
     const { directory, manifest } = await buildModel({
-      checkpoint: CHECKPOINT,
+      checkpoint,
       outputDirectory: folder,
       batches: [1, 2],
       kinds: ['frame'],
@@ -58,7 +56,6 @@ describe.skipIf(!existsSync(CHECKPOINT))('an engine of tiny-personaplex', () => 
   });
   afterAll(async () => {
     await engine.close();
-    await rm(folder, { recursive: true, force: true });
   });
 
   /** Knows the recorded voice and the recorded text. */
