@@ -463,6 +463,15 @@ function createProgram(): Command {
       });
     });
   bench
+    .command('endless')
+    .description('one conversation of many frames with a tiny model: does anything grow?')
+    .option('--frames <number>', 'how many', wholeNumber, 1_000_000)
+    .option('--json', 'for programs')
+    .action(async (flags: { frames: number; json?: true }) => {
+      const { benchEndless } = await import('./commands/bench-endless.ts');
+      await benchEndless({ frames: flags.frames, json: flags.json === true });
+    });
+  bench
     .command('simulate')
     .description('the scheduler alone, under a virtual clock')
     .option('--slots <number>', 'conversations the engine has room for', wholeNumber, 64)

@@ -125,6 +125,52 @@ test('a row keeps its bits however much of their rings other rows have filled', 
   await session.close();
 });
 
+test('what was heard last decides, not how long ago the call began', async () => {
+  const [context, heads] = [6, 2];
+  const width = 3 * heads * HEAD_WIDTH;
+  const graph = new GraphBuilder('attention', 1);
+  const projection = graph.input('projection', 'float32', [width]);
+  const frames = graph.input('frames', 'int64', []);
+  const config: TransformerConfig = {
+    dimension: heads * HEAD_WIDTH,
+    heads,
+    headsPerKey: 1,
+    layers: 1,
+    hidden: 1,
+    norm: 'layer_norm',
+    gating: 'none',
+    position: 'rope',
+    maxPeriod: 100,
+    context,
+    layerScale: false,
+  };
+  const frame = attentionFrame(graph, config, frames, 1);
+  graph.output('y', cachedAttention(graph, config, frame, projection), 'float32', [
+    config.dimension,
+  ]);
+  const session = await GraphSession.compose(graph, '.');
+  const hear = async (firstFrame: number): Promise<number[][]> => {
+    session.reset();
+    const random = uniform(5);
+    const heard: number[][] = [];
+    for (let step = 0; step < 3 * context; step += 1) {
+      const { y } = await session.step({
+        projection: randomFloats(random, width),
+        frames: [firstFrame + step],
+      });
+      heard.push(Array.from(y!, Number));
+    }
+    return heard.slice(context);
+  };
+  const young = await hear(0);
+  // Beyond 2^24, where float32 skips positions: 15 days.
+  for (const old of [context * 1e6, context * 3_000_001, context * 1e8]) {
+    const difference = largestDifference((await hear(old)).flat(), young.flat());
+    expect(difference, `from frame ${old} on`).toBeLessThan(1e-4);
+  }
+  await session.close();
+});
+
 function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
 }
