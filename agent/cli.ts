@@ -515,6 +515,21 @@ function createProgram(): Command {
       });
     });
   bench
+    .command('parity')
+    .description('tokens and numbers beside those that PyTorch recorded')
+    .option(
+      '--checkpoints <folder>',
+      'more recorded checkpoints (default: MOSHI_TEST_CHECKPOINTS, or ../shared/checkpoints)',
+    )
+    .option('--json', 'for programs')
+    .action(async (flags: { checkpoints?: string; json?: true }) => {
+      const { benchParity } = await import('./commands/bench-parity.ts');
+      await benchParity(createContext(), {
+        checkpoints: flags.checkpoints,
+        json: flags.json === true,
+      });
+    });
+  bench
     .command('latency')
     .description('mouth to ear through a real room')
     .option('--json', 'for programs')
