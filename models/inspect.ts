@@ -1,5 +1,5 @@
 /** What a checkpoint consists of: read from its files, nothing is built. */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { memoryFacts, type MemoryFacts } from './catalogue-facts.ts';
 import { openCheckpoint, type AdapterChoice } from './checkpoints/checkpoint.ts';
@@ -53,9 +53,10 @@ export async function inspectCheckpoint(
 ): Promise<CheckpointFacts> {
   const checkpoint = await openCheckpoint(directory, null, adapters, hubCacheDirectory);
   const { languageModel: config, mimi, stored } = checkpoint;
+  const names = await namesInFolder(checkpoint.directory);
   const files = await Promise.all(
     checkpoint.paths.map(async (path) => ({
-      name: basename(path),
+      name: names.get(path) ?? basename(path),
       bytes: (await stat(path).catch(() => null))?.size ?? 0,
     })),
   );
@@ -87,6 +88,16 @@ export async function inspectCheckpoint(
     voices: await voicesOf(checkpoint.directory),
     ...memoryFacts(config, mimi),
   };
+}
+
+/** By the real path of each file: in a cache it is called by its checksum there. */
+async function namesInFolder(directory: string): Promise<ReadonlyMap<string, string>> {
+  const entries = await Promise.all(
+    (await readdir(directory)).map(
+      async (name) => [await realpath(join(directory, name)).catch(() => name), name] as const,
+    ),
+  );
+  return new Map(entries);
 }
 
 async function voicesOf(directory: string): Promise<string[]> {

@@ -5,7 +5,7 @@ import { CommandError, type CommandContext } from './command-context.ts';
 /** @throws {CommandError} when the configured model only listens. */
 export async function requireVoice({ config }: CommandContext): Promise<void> {
   const { name } = config.model;
-  if ((await readModelKind(name)) === 'stt') {
+  if ((await readModelKind(name, config.hub.cacheDirectory)) === 'stt') {
     throw new CommandError(
       `the model ${name} only listens: it transcribes ("npm run moshi -- transcribe") and cannot ` +
         'converse. Choose a model that speaks, for example "demo"',
@@ -16,7 +16,7 @@ export async function requireVoice({ config }: CommandContext): Promise<void> {
 /** @throws {CommandError} when the configured model does not transcribe. */
 export async function requireTranscription({ config }: CommandContext): Promise<void> {
   const { name } = config.model;
-  const kind = await readModelKind(name);
+  const kind = await readModelKind(name, config.hub.cacheDirectory);
   if (kind !== 'stt') {
     throw new CommandError(
       `the model ${name} is of the kind "${kind}" and does not transcribe. Choose one that does, for ` +

@@ -55,7 +55,13 @@ export async function runQuantize(
     context.config.hub.cacheDirectory,
   ).directory;
   const adapters = adaptersOf(context.config);
-  const report = await quantize({ checkpoint: source, precision, directory: output, adapters });
+  const report = await quantize({
+    checkpoint: source,
+    precision,
+    directory: output,
+    adapters,
+    hubCacheDirectory: context.config.hub.cacheDirectory,
+  });
   const kept =
     frames === null ? null : await tokensKept(context, [source, report.directory], frames);
   if (json) {

@@ -8,7 +8,7 @@ import {
 import { catalogueFacts, type CatalogueFacts } from '../../models/catalogue-facts.ts';
 import { inspectCheckpoint } from '../../models/inspect.ts';
 import type { CommandContext } from './command-context.ts';
-import { buildForEngine } from './model-for-command.ts';
+import { adaptersOf, buildForEngine } from './model-for-command.ts';
 
 export interface OutputFormat {
   json: boolean;
@@ -75,10 +75,7 @@ export async function buildModelCommand(
 export async function inspectModel(context: CommandContext, format: OutputFormat): Promise<void> {
   const { hub, model } = context.config;
   const { directory, name } = resolveModel(model.name, hub.cacheDirectory);
-  const adapters = {
-    ...(model.adapters !== undefined && { path: model.adapters }),
-    ...(model.adapterScaling !== undefined && { scaling: model.adapterScaling }),
-  };
+  const adapters = adaptersOf(context.config);
   const facts = { name, ...(await inspectCheckpoint(directory, adapters, hub.cacheDirectory)) };
   if (format.json) {
     context.print(JSON.stringify(facts));

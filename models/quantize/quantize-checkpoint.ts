@@ -23,6 +23,8 @@ export type QuantizeOptions = {
   readonly onBytes?: (written: number, total: number) => void;
   /** Ends the work; nothing is left of it. */
   readonly signal?: AbortSignal;
+  /** Where files lie that config.json names as `hf://owner/name/path`. */
+  readonly hubCacheDirectory?: string;
 };
 
 export type QuantizeReport = {
@@ -55,7 +57,12 @@ const STORAGE_KEYS = new Set([
 export async function quantizeCheckpoint(options: QuantizeOptions): Promise<QuantizeReport> {
   const { precision, signal } = options;
   const directory = resolve(options.directory);
-  const checkpoint = await openCheckpoint(options.checkpoint, precision, options.adapters);
+  const checkpoint = await openCheckpoint(
+    options.checkpoint,
+    precision,
+    options.adapters,
+    options.hubCacheDirectory,
+  );
   const { converted } = checkpoint;
   if (converted === null) {
     throw new CheckpointError(`${checkpoint.directory} has ${precision} matrices already.`);
