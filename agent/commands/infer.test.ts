@@ -141,7 +141,7 @@ test('infer with the same seed says the same', async () => {
 
 describe('bad input gets one line that says what to do', () => {
   test.each([
-    ['an unknown model', ['--model', 'moshika', '--in', SPEECH], /no model "moshika"/],
+    ['an unknown model', ['--model', 'nobody', '--in', SPEECH], /no model "nobody"/],
     ['a file that is not there', ['--model', TINY, '--in', '/no/such.wav'], /\/no\/such\.wav/],
     ['a file that is no WAV', ['--model', TINY, '--in', import.meta.filename], /infer\.test\.ts/],
     [
