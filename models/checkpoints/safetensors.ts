@@ -177,6 +177,13 @@ async function readHeader(
   }
   const length = await readBytes(file, path, 0, LENGTH_BYTES);
   const headerBytes = Number(length.readBigUInt64LE());
+  const fits = headerBytes <= MAX_HEADER_BYTES && LENGTH_BYTES + headerBytes <= fileBytes;
+  if (!fits && isPickle(length)) {
+    throw new CheckpointError(
+      `${path}: not a safetensors file but one of pickle or torch.save, which is not read because ` +
+        'reading it can run any program: take the safetensors file of the same checkpoint.',
+    );
+  }
   if (headerBytes > MAX_HEADER_BYTES) {
     throw new CheckpointError(
       `${path}: not a safetensors file (header of ${headerBytes} bytes, allowed are ${MAX_HEADER_BYTES}).`,
@@ -206,6 +213,15 @@ async function readHeader(
     );
   }
   return { header: parsed.data, headerBytes };
+}
+
+/** A ZIP archive, as torch.save writes, or a pickle of protocol 2 to 5. */
+function isPickle(start: Buffer): boolean {
+  const [first = 0, second = 0] = start;
+  return (
+    start.toString('latin1', 0, 4) === 'PK\x03\x04' ||
+    (first === 0x80 && second >= 2 && second <= 5)
+  );
 }
 
 async function readBytes(
