@@ -17,7 +17,7 @@ export type DeviceOptions = {
 
 /** In the order they are sent, so a slot may be given to another conversation at any time. */
 export type DeviceRequest =
-  | ({ type: 'attach'; slot: number } & RowOptions)
+  | { type: 'attach'; slot: number; options: RowOptions }
   | { type: 'reset'; slot: number }
   | { type: 'leave'; slot: number }
   /** The answer is `prompted` with the same id. */

@@ -92,7 +92,7 @@ export class DeviceThread implements SteppingDevice {
   }
 
   attach(slot: number, options: RowOptions): void {
-    this.#send({ type: 'attach', slot, ...options });
+    this.#send({ type: 'attach', slot, options });
   }
 
   reset(slot: number): void {

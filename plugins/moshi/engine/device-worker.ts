@@ -44,7 +44,7 @@ try {
   port.on('message', (request: DeviceRequest) => {
     switch (request.type) {
       case 'attach':
-        stepper.attach(request.slot, request);
+        stepper.attach(request.slot, request.options);
         break;
       case 'reset':
         stepper.reset(request.slot);

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
 import { writeFixture } from '../../../models/fixtures/fixture.ts';
+import { writeFixture } from '../../../models/fixtures/fixture.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { FrameStepper } from './frame-stepper.ts';
 import { openModelDirectory } from './model-directory.ts';
@@ -16,19 +17,55 @@ const GREEDY = {
   seed: 0,
 };
 
-test('a row that computes no numbers is reset and named, and its neighbour goes on to the same bit', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+async function openStepper(folder: string, slots: number) {
   const checkpoint = join(folder, 'tiny-moshi');
   await writeFixture('moshi', checkpoint);
   const { directory } = await buildModel({
     checkpoint,
     outputDirectory: folder,
-    batches: [2],
+    batches: [slots],
     kinds: ['frame'],
   });
   const runtime = new OnnxRuntime('cpu');
   const model = await openModelDirectory(directory);
-  const stepper = new FrameStepper({ runtime, model, slots: 2, threads: 1 });
+  const options = { runtime, model, slots, threads: 1, snapshotBudgetBytes: 1e9 };
+  return { runtime, model, stepper: new FrameStepper(options) };
+}
+
+test('who leaves in the middle of a prompt forces nothing on the next in his row', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const { runtime, model, stepper } = await openStepper(folder, 2);
+  const { generatedCodebooks, heardCodebooks } = model.manifest;
+  const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, () => 3);
+  const steps = Array.from({ length: 4 }, () => ({ text: 17, codes, embedding: null }));
+  const prompt = { key: 'persona', promptSteps: 4, steps };
+  const { tensors } = stepper;
+  try {
+    stepper.attach(0, GREEDY);
+    expect(stepper.prompt(0, prompt)).toBe(4);
+    tensors.execMask.set([1, 0]);
+    stepper.step(2);
+    expect(tensors.textToken[0]).toBe(17n);
+    stepper.attach(0, GREEDY);
+    expect([tensors.forcedText[0], ...tensors.forcedCodes.subarray(0, codes.length)]).toEqual(
+      [...codes, 0].map(() => -1n),
+    );
+    // Nothing was kept of half a prompt; of a whole one it is, for whichever row.
+    expect(stepper.prompt(0, prompt)).toBe(4);
+    for (let step = 0; step < 4; step += 1) stepper.step(2);
+    stepper.attach(1, { ...GREEDY, seed: 5 });
+    expect(stepper.prompt(1, prompt)).toBe(0);
+  } finally {
+    runtime.dispose();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('a row that computes no numbers is reset and named, and its neighbour goes on to the same bit', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const checkpoint = join(folder, 'tiny-moshi');
+  await writeFixture('moshi', checkpoint);
+  const { runtime, model, stepper } = await openStepper(folder, 2);
   const { tensors } = stepper;
 
   const talk = (poisonedStep: number) => {

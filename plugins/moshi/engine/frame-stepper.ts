@@ -329,6 +329,12 @@ export class FrameStepper {
   #forget(slot: number): void {
     this.graphs.resetRow(slot);
     this.#offset[slot] = 0n;
+    // Whoever left in the middle of a prompt would force its last step on all who come.
+    const { forcedText, forcedCodes } = this.tensors;
+    const codebooks = forcedCodes.length / forcedText.length;
+    forcedText[slot] = FREE;
+    forcedCodes.fill(FREE, slot * codebooks, (slot + 1) * codebooks);
+    this.setEmbedding(slot, null);
   }
 
   /** Writes what the prompt makes of a row's next step; after its last step, that nothing is forced. */
@@ -410,7 +416,7 @@ export class FrameStepper {
 
 /** What a prompted row's state depends on. */
 function snapshotKey({ wishes }: Row, { key }: SystemPrompt): string {
-  return JSON.stringify([key, wishes]);
+  return JSON.stringify([key, wishes.conditions, wishes.guidance]);
 }
 
 /** @throws AssertionError if the model reads no embeddings, or other ones. */
