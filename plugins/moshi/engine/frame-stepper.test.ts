@@ -6,7 +6,6 @@ import { expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
 import { writeFixture } from '../../../models/fixtures/fixture.ts';
-import { writeFixture } from '../../../models/fixtures/fixture.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { FrameStepper } from './frame-stepper.ts';
 import { openModelDirectory } from './model-directory.ts';
