@@ -41,6 +41,8 @@ export interface Config {
     name: string;
     /** Strength of classifier-free guidance, 1: none; undefined: the checkpoint's own. */
     guidance: number | undefined;
+    /** Steps of 80 ms that conversations remember; undefined: as many as the model was trained on. */
+    context: number | undefined;
     /** File of low-rank adapters, absolute; undefined: those that the checkpoint names. */
     adapters: string | undefined;
     /** Strength of the adapters; undefined: the checkpoint's own. */
@@ -152,6 +154,11 @@ const environmentSchema = z.object({
   LIVEKIT_API_SECRET: z.string().optional(),
   MOSHI_MODEL: z.string().default('demo'),
   MOSHI_GUIDANCE: strength.optional(),
+  MOSHI_CONTEXT: z
+    .string()
+    .regex(/^[1-9]\d{0,6}$/, 'must be a whole number of 80 ms steps')
+    .transform(Number)
+    .optional(),
   MOSHI_LORA: z.string().optional(),
   MOSHI_LORA_SCALE: strength.optional(),
   MOSHI_VOICE: z.string().max(100, 'must be the name of a voice').optional(),
@@ -243,6 +250,7 @@ export function toEnvironment(config: Config): Record<string, string> {
     LIVEKIT_API_SECRET: config.livekit.apiSecret,
     MOSHI_MODEL: config.model.name,
     MOSHI_GUIDANCE: config.model.guidance,
+    MOSHI_CONTEXT: config.model.context,
     MOSHI_LORA: config.model.adapters,
     MOSHI_LORA_SCALE: config.model.adapterScaling,
     MOSHI_VOICE: config.persona.voice,
@@ -350,6 +358,7 @@ function nest(variables: Variables): Config {
     model: {
       name: variables.MOSHI_MODEL,
       guidance: variables.MOSHI_GUIDANCE,
+      context: variables.MOSHI_CONTEXT,
       adapters:
         variables.MOSHI_LORA === undefined
           ? undefined

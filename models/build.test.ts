@@ -67,6 +67,16 @@ test('reuses what an earlier call built from the same files and options', async 
   expect(others.directory).not.toBe(first.directory);
 });
 
+test('remembers as little as it is told, and no more than the model was trained on', async () => {
+  const { manifest } = await buildModel(options('short', { context: 7 }));
+  const keys = manifest.graphs[0]!.states.filter(({ input }) => /^temporal.*keys$/.test(input));
+  expect(keys.length).toBeGreaterThan(0);
+  for (const { rowShape } of keys) expect(rowShape[1]).toBe(7);
+  await expect(buildModel(options('long', { context: 1_000_000 }))).rejects.toThrow(
+    /the context must be 1 to \d+ steps of 80 ms/,
+  );
+});
+
 test('builds anew when a file of the checkpoint changes or the build lost a file', async () => {
   const checkpoint = demoCopy('changing');
   const first = await buildModel(options('rebuilt', { checkpoint }));

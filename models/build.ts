@@ -68,6 +68,11 @@ export type BuildOptions = {
   readonly adapters?: AdapterChoice;
   /** Strength of classifier-free guidance, 1 for none; the checkpoint's own if absent. */
   readonly guidance?: number;
+  /**
+   * Steps that a conversation remembers, at most the checkpoint's own: keys and values take memory,
+   * and reading them takes time, in proportion.
+   */
+  readonly context?: number;
 };
 
 const SAMPLE_RATE = 24000;
@@ -152,14 +157,14 @@ export async function buildModel(
 export async function openForBuild(
   options: Pick<
     BuildOptions,
-    'checkpoint' | 'hubCacheDirectory' | 'precision' | 'adapters' | 'guidance'
+    'checkpoint' | 'hubCacheDirectory' | 'precision' | 'adapters' | 'guidance' | 'context'
   >,
 ): Promise<Checkpoint> {
   const { adapters, hubCacheDirectory } = options;
   const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
   const precision = cpuPrecision(options.precision);
   const checkpoint = await openCheckpoint(directory, precision, adapters, hubCacheDirectory);
-  return withGuidance(checkpoint, options.guidance);
+  return withContext(withGuidance(checkpoint, options.guidance), options.context);
 }
 
 /** @throws CheckpointError when the model has nothing to be guided by. */
@@ -173,6 +178,21 @@ function withGuidance(checkpoint: Checkpoint, strength: number | undefined): Che
   }
   const guidance = strength === 1 ? null : strength;
   return { ...checkpoint, languageModel: { ...languageModel, guidance } };
+}
+
+/** @throws CheckpointError when the model was not trained on as much. */
+function withContext(checkpoint: Checkpoint, steps: number | undefined): Checkpoint {
+  if (steps === undefined) return checkpoint;
+  const { languageModel } = checkpoint;
+  const { temporal } = languageModel;
+  if (!Number.isInteger(steps) || steps < 1 || steps > temporal.context) {
+    throw new CheckpointError(
+      `${checkpoint.directory}: the context must be 1 to ${temporal.context} steps of 80 ms, which the ` +
+        `model was trained on; found ${steps}.`,
+    );
+  }
+  const shorter = { ...languageModel, temporal: { ...temporal, context: steps } };
+  return { ...checkpoint, languageModel: shorter };
 }
 
 /** @throws CheckpointError for precisions that no graph of ours computes in. */
@@ -342,7 +362,7 @@ async function buildDigest(
     }),
   );
   const { batches, kinds, probes = false } = options;
-  const { guidance } = checkpoint.languageModel;
+  const { guidance, temporal } = checkpoint.languageModel;
   const { precision, adapterScaling } = checkpoint;
   const identity = JSON.stringify({
     stamps,
@@ -351,6 +371,7 @@ async function buildDigest(
     kinds,
     probes,
     guidance,
+    context: temporal.context,
     precision,
     adapterScaling,
   });

@@ -41,7 +41,7 @@ export async function buildBenchModel(
   }: { checkpoint: string; precision: Precision; batches: number[] },
 ): Promise<string> {
   const outputDirectory = path.join(context.config.cacheDirectory, 'models');
-  const { guidance } = context.config.model;
+  const { guidance, context: steps } = context.config.model;
   const { directory } = await inCache(outputDirectory, () =>
     buildModel({
       checkpoint,
@@ -50,6 +50,7 @@ export async function buildBenchModel(
       kinds: ['frame'],
       precision,
       ...(guidance !== undefined && { guidance }),
+      ...(steps !== undefined && { context: steps }),
     }),
   );
   return directory;

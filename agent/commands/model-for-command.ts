@@ -20,7 +20,10 @@ import { measureReadBandwidth } from './memory-bandwidth.ts';
 /** 192 MB, read in some hundredths of a second. */
 const PROBE_MATRICES = 3;
 
-type ModelSource = Pick<BuildOptions, 'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance'>;
+type ModelSource = Pick<
+  BuildOptions,
+  'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'context'
+>;
 
 export interface BuiltModel {
   /** Folder with `manifest.json`. */
@@ -64,12 +67,13 @@ export async function buildGraphs(
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { cacheDirectory: hubCacheDirectory } = config.hub;
   const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
-  const { guidance } = config.model;
+  const { guidance, context: steps } = config.model;
   const source = {
     checkpoint,
     hubCacheDirectory,
     adapters: adaptersOf(config),
     ...(guidance !== undefined && { guidance }),
+    ...(steps !== undefined && { context: steps }),
   };
   const device = await chooseDevice(config.engine.device);
   // The codec alone has one precision.
