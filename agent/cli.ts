@@ -153,6 +153,7 @@ interface BenchFrameFlags {
   precision: Precision[];
   threads: number;
   frames: number;
+  peer?: string;
   json?: true;
 }
 
@@ -432,6 +433,7 @@ function createProgram(): Command {
     .option('--precision <names>', 'f32, q8, q4', precisions, ['f32'])
     .option('--threads <number>', 'threads within an operator', wholeNumber, 2)
     .option('--frames <number>', 'frames to time', wholeNumber, 60)
+    .option('--peer <python>', 'run PyTorch beside it: a Python that has the package moshi')
     .option('--json', 'for programs')
     .action(async (flags: BenchFrameFlags) => {
       const { benchFrame } = await import('./commands/bench-frame.ts');
@@ -442,6 +444,7 @@ function createProgram(): Command {
         precisions: flags.precision,
         threads: flags.threads,
         frames: flags.frames,
+        peer: flags.peer ?? null,
         json: flags.json === true,
       });
     });

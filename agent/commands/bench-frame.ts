@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir } from 'node:os';
 import path from 'node:path';
+import { resolveModel } from '../../models/build.ts';
 import type { ArchitectureName } from '../../models/generate/architectures.ts';
 import type { GraphDescription, Precision } from '../../models/manifest.ts';
 import { FrameStepper } from '../../plugins/moshi/engine/frame-stepper.ts';
@@ -12,6 +13,7 @@ import { benchModel, buildBenchModel } from './bench-model.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { frameShares, FRAME_PARTS, type FramePart } from './frame-profile.ts';
 import { measureReadBandwidth } from './memory-bandwidth.ts';
+import { measurePeer, type PeerFigures } from './peer-frame.ts';
 
 export interface BenchFrameOptions {
   /** Architecture to write random weights of, kept in the cache; null for the configured model. */
@@ -22,6 +24,8 @@ export interface BenchFrameOptions {
   precisions: Precision[];
   threads: number;
   frames: number;
+  /** A Python that has the package `moshi`, to run beside; null: none. */
+  peer: string | null;
   json: boolean;
 }
 
@@ -55,6 +59,8 @@ export interface FrameReport {
   frames: number;
   bytesPerSecond: number;
   figures: FrameFigures[];
+  /** Kyutai's PyTorch code on the same weights; null if not asked for. */
+  peer: PeerFigures | null;
 }
 
 const FRAME_MS = 80;
@@ -75,6 +81,7 @@ export async function benchFrame(
     frames,
     bytesPerSecond: await measureReadBandwidth(threads),
     figures: [],
+    peer: null,
   };
   for (const precision of precisions) {
     for (const batch of batches) {
@@ -88,6 +95,13 @@ export async function benchFrame(
         ...(await measure({ directory, batch, contexts, threads, frames }, report.bytesPerSecond)),
       );
     }
+  }
+  if (options.peer !== null) {
+    context.remark(`${report.model}: ${options.peer} …`);
+    const hub = context.config.hub.cacheDirectory;
+    const { directory } = resolveModel(checkpoint, hub);
+    const python = options.peer;
+    report.peer = await measurePeer(context, { python, checkpoint: directory, threads, frames });
   }
   context.print(options.json ? JSON.stringify(report, null, 2) : table(report));
   return report;
@@ -236,6 +250,16 @@ function table(report: FrameReport): string {
     `${report.model}: ms per frame of all conversations together; parts divide the fastest frame`,
     `limit: the frame's weights at ${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s, measured now by products of a vector with matrices`,
     `${first?.nodes ?? 0} operators and ${((first?.crossingBytes ?? 0) / 1e3).toFixed(0)} kB of inputs and outputs per frame (batch ${first?.batch ?? 0}); weights and states stay where they are`,
+    ...(report.peer === null ? [] : [peerLine(report.peer)]),
     `${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
   ].join('\n');
+}
+
+function peerLine(peer: PeerFigures): string {
+  const part = (name: string, { min, p50 }: { min: number; p50: number }): string =>
+    `${name} ${min.toFixed(1)} (${p50.toFixed(1)})`;
+  return (
+    `PyTorch, float32, one conversation, min (p50) ms: ${part('frame', peer.frame)}; ` +
+    [part('encode', peer.encode), part('model', peer.model), part('decode', peer.decode)].join(', ')
+  );
 }
