@@ -49,11 +49,11 @@ test('who leaves in the middle of a prompt forces nothing on the next in his row
     expect([tensors.forcedText[0], ...tensors.forcedCodes.subarray(0, codes.length)]).toEqual(
       [...codes, 0].map(() => -1n),
     );
-    // Nothing was kept of half a prompt; of a whole one it is, for whichever row.
+    // Nothing was kept of half a prompt; of a whole one all but the last step, for whichever row.
     expect(stepper.prompt(0, prompt)).toBe(4);
     for (let step = 0; step < 4; step += 1) stepper.step(2);
     stepper.attach(1, { ...GREEDY, seed: 5 });
-    expect(stepper.prompt(1, prompt)).toBe(0);
+    expect(stepper.prompt(1, prompt)).toBe(1);
   } finally {
     runtime.dispose();
     await rm(folder, { recursive: true, force: true });
@@ -62,8 +62,6 @@ test('who leaves in the middle of a prompt forces nothing on the next in his row
 
 test('a row that computes no numbers is reset and named, and its neighbour goes on to the same bit', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
-  const checkpoint = join(folder, 'tiny-moshi');
-  await writeFixture('moshi', checkpoint);
   const { runtime, model, stepper } = await openStepper(folder, 2);
   const { tensors } = stepper;
 
