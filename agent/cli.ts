@@ -133,6 +133,20 @@ interface BenchEngineFlags {
   json?: true;
 }
 
+interface BenchDemoFlags {
+  model?: string;
+  device?: DeviceWish;
+  audio?: string;
+  conversations: number;
+  minutes: number;
+  quietMinutes: number;
+  rows: number;
+  greedy?: true;
+  seed: number;
+  whisper?: string;
+  json?: true;
+}
+
 interface BenchSimulateFlags {
   slots: number;
   callers: number;
@@ -529,6 +543,34 @@ function createProgram(): Command {
       const { benchParity } = await import('./commands/bench-parity.ts');
       await benchParity(createContext(), {
         checkpoints: flags.checkpoints,
+        json: flags.json === true,
+      });
+    });
+  bench
+    .command('demo')
+    .description('what the demo model understands, and its manners: talks with it in a closed loop')
+    .addOption(modelOption())
+    .addOption(deviceOption())
+    .option('--audio <folder>', 'questions that evaluation_audio.py spoke (default: a few)')
+    .option('--conversations <number>', 'of each kind', wholeNumber, 48)
+    .option('--minutes <number>', 'of the long conversation', positive, 30)
+    .option('--quiet-minutes <number>', 'of noise, and of distant talk', positive, 10)
+    .option('--rows <number>', 'conversations at once', wholeNumber, 16)
+    .option('--greedy', 'take the likeliest token instead of sampling')
+    .option('--seed <number>', 'the same number gives the same conversations', wholeNumber, 0)
+    .option('--whisper <python>', 'count word errors of its voice; a Python with faster-whisper')
+    .option('--json', 'for programs')
+    .action(async (flags: BenchDemoFlags) => {
+      const { benchDemo } = await import('./commands/bench-demo.ts');
+      await benchDemo(createContext(overrides(flags)), {
+        audio: flags.audio ?? null,
+        conversations: flags.conversations,
+        longMinutes: flags.minutes,
+        quietMinutes: flags.quietMinutes,
+        rows: flags.rows,
+        greedy: flags.greedy === true,
+        seed: flags.seed,
+        whisper: flags.whisper ?? null,
         json: flags.json === true,
       });
     });
