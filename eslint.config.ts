@@ -30,6 +30,22 @@ function arrow(
   };
 }
 
+/** What all of the engine does without. */
+const ENGINE = {
+  '/(livekit|agent)/': 'the engine knows no rooms.',
+  '/models/(?!manifest|tokenizer/)':
+    'the engine reads the manifest and the tokenizer of a built model and nothing else of models/.',
+};
+
+/** The engine's own arrows: server → conversations → device → stepping → onnxruntime. */
+function engineArrow(folders: string, above: string): Linter.Config {
+  return arrow(
+    [`plugins/moshi/engine/${folders}/**/*.ts`],
+    { ...ENGINE, [`^\\.\\./(${above})/`]: `${folders} know nothing of those who use them.` },
+    ['@livekit/*', 'livekit-server-sdk'],
+  );
+}
+
 export default defineConfig(
   { ignores: ['dist/**', '.cache/**', 'node_modules/**', 'models/demo/**'] },
   eslint.configs.recommended,
@@ -94,14 +110,13 @@ export default defineConfig(
     },
     ['@livekit/*', 'koffi'],
   ),
-  arrow(
-    ['plugins/moshi/engine/**/*.ts'],
-    {
-      '/(livekit|agent)/': 'the engine knows no rooms.',
-      '/models/(?!manifest|tokenizer/)':
-        'the engine reads the manifest and the tokenizer of a built model and nothing else of models/.',
-    },
-    ['@livekit/*', 'livekit-server-sdk'],
+  arrow(['plugins/moshi/engine/**/*.ts'], ENGINE, ['@livekit/*', 'livekit-server-sdk']),
+  engineArrow('conversations', 'server'),
+  engineArrow('device', 'server|conversations|scheduling|metrics'),
+  engineArrow('{stepping,model}', 'server|conversations|scheduling|metrics|device'),
+  engineArrow(
+    '{onnxruntime,prompts,scheduling,text,metrics}',
+    'server|conversations|device|stepping|model',
   ),
   arrow(['plugins/moshi/livekit/**/*.ts'], {
     '/(engine|agent)/': 'the plugin speaks to the engine through protocol/ only.',

@@ -5,7 +5,7 @@ import {
   simulate,
   type SimulationReport,
   type StepFigures,
-} from '../../plugins/moshi/engine/simulation.ts';
+} from '../../plugins/moshi/engine/scheduling/simulation.ts';
 import { CommandError } from './command-context.ts';
 import { batchSizes } from './model-for-command.ts';
 

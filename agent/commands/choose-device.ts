@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { GraphBuilder } from '../../models/onnx/graph-builder.ts';
-import { availableMemory } from '../../plugins/moshi/engine/available-memory.ts';
+import { availableMemory } from '../../plugins/moshi/engine/model/available-memory.ts';
 import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from '../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import type { DeviceWish } from '../config.ts';

@@ -1,6 +1,9 @@
 /** `engine`: serves conversations until it is told to stop or its device fails. */
 import { writeSync } from 'node:fs';
-import { startEngineServer, type EngineServer } from '../../plugins/moshi/engine/engine-server.ts';
+import {
+  startEngineServer,
+  type EngineServer,
+} from '../../plugins/moshi/engine/server/engine-server.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { requireVoice } from './model-abilities.ts';

@@ -1,10 +1,13 @@
 /** `infer`: one conversation from a file, no room. */
 import { randomInt } from 'node:crypto';
-import { chooseConditions } from '../../plugins/moshi/engine/condition-choice.ts';
+import { chooseConditions } from '../../plugins/moshi/engine/prompts/condition-choice.ts';
 import { openRunner, type FrameResult } from '../../plugins/moshi/engine/runner.ts';
-import type { SystemPrompt } from '../../plugins/moshi/engine/system-prompt.ts';
-import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
-import { StreamingTextDecoder } from '../../plugins/moshi/engine/text-decoder.ts';
+import type { SystemPrompt } from '../../plugins/moshi/engine/prompts/system-prompt.ts';
+import {
+  openModelDirectory,
+  readVocabulary,
+} from '../../plugins/moshi/engine/model/model-directory.ts';
+import { StreamingTextDecoder } from '../../plugins/moshi/engine/text/text-decoder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';
 import { inferSteps } from './infer-steps.ts';

@@ -1,7 +1,7 @@
 /** One model in a process of its own, so that its memory can be told from everything else's. */
 import { z } from 'zod';
-import { FrameStepper } from '../../plugins/moshi/engine/frame-stepper.ts';
-import { openModelDirectory } from '../../plugins/moshi/engine/model-directory.ts';
+import { FrameStepper } from '../../plugins/moshi/engine/stepping/frame-stepper.ts';
+import { openModelDirectory } from '../../plugins/moshi/engine/model/model-directory.ts';
 import { OnnxRuntime } from '../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 
 /** What the parent asks for. */

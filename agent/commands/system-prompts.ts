@@ -9,7 +9,7 @@ import {
   type PromptMaker,
   type PromptFrame,
   type SystemPrompt,
-} from '../../plugins/moshi/engine/system-prompt.ts';
+} from '../../plugins/moshi/engine/prompts/system-prompt.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import type { BuiltModel } from './model-for-command.ts';
 import {

@@ -1,8 +1,11 @@
 /** `transcribe`: the words of a file, with their times. */
-import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../plugins/moshi/engine/end-of-turn.ts';
-import { openModelDirectory, readVocabulary } from '../../plugins/moshi/engine/model-directory.ts';
+import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../plugins/moshi/engine/text/end-of-turn.ts';
+import {
+  openModelDirectory,
+  readVocabulary,
+} from '../../plugins/moshi/engine/model/model-directory.ts';
 import { openRunner } from '../../plugins/moshi/engine/runner.ts';
-import { TimedWords, type WordEvent } from '../../plugins/moshi/engine/timed-words.ts';
+import { TimedWords, type WordEvent } from '../../plugins/moshi/engine/text/timed-words.ts';
 import { FRAME_SAMPLES } from '../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';

@@ -12,7 +12,7 @@ import {
   voiceFrames,
   type PromptFrame,
   type PromptModel,
-} from '../../plugins/moshi/engine/system-prompt.ts';
+} from '../../plugins/moshi/engine/prompts/system-prompt.ts';
 import { inCache } from './cache-folder.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 import { defaultThreads } from './default-threads.ts';

@@ -1,8 +1,8 @@
 /** An engine whose device hangs: arguments are the folder of the model and the URL to listen at. */
 import { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
-import { DeviceThread } from '../../plugins/moshi/engine/device-thread.ts';
-import { startEngineServer } from '../../plugins/moshi/engine/engine-server.ts';
+import { DeviceThread } from '../../plugins/moshi/engine/device/device-thread.ts';
+import { startEngineServer } from '../../plugins/moshi/engine/server/engine-server.ts';
 import { serveUntil } from '../commands/engine.ts';
 
 const [modelDirectory, url] = process.argv.slice(2);

@@ -5,7 +5,7 @@ import {
   systemPrompt,
   voiceFrames,
   type PromptModel,
-} from '../../plugins/moshi/engine/system-prompt.ts';
+} from '../../plugins/moshi/engine/prompts/system-prompt.ts';
 import { FRAME_SAMPLES } from '../../plugins/moshi/protocol/messages.ts';
 import { HeardFrames } from '../commands/heard-frames.ts';
 import { buildModel } from '../../models/build.ts';

@@ -10,7 +10,7 @@ import { generateCheckpoint } from '../../../models/generate/generate-checkpoint
 import { randomFloats, uniform } from '../../../models/test-support/random.ts';
 import { UNUSUAL_TRANSCRIPTION } from '../../../models/test-support/unusual-architecture.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
-import { startEngineServer } from './engine-server.ts';
+import { startEngineServer } from './server/engine-server.ts';
 import { openRunner, type FrameResult, type Runner } from './runner.ts';
 
 const FRAMES = 10;

@@ -13,7 +13,7 @@ import {
 } from '../../../models/test-support/recorded-tensors.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { openCodec, openRunner } from './runner.ts';
-import { systemPrompt, voiceFrames, type PromptModel } from './system-prompt.ts';
+import { systemPrompt, voiceFrames, type PromptModel } from './prompts/system-prompt.ts';
 
 const directory = await mkdtemp(join(tmpdir(), 'moshi-personaplex-'));
 afterAll(() => rm(directory, { recursive: true, force: true }));

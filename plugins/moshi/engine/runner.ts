@@ -5,14 +5,14 @@
 import { strict as assert } from 'node:assert';
 
 import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
-import type { ConditionWishes } from './condition-choice.ts';
-import { FrameStepper, type Snapshot } from './frame-stepper.ts';
-import { GraphSet } from './graph-set.ts';
-import { openModelDirectory, readVocabulary } from './model-directory.ts';
+import type { ConditionWishes } from './prompts/condition-choice.ts';
+import { FrameStepper, type Snapshot } from './stepping/frame-stepper.ts';
+import { GraphSet } from './stepping/graph-set.ts';
+import { openModelDirectory, readVocabulary } from './model/model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
-import type { SystemPrompt } from './system-prompt.ts';
-import { StreamingTextDecoder } from './text-decoder.ts';
+import type { SystemPrompt } from './prompts/system-prompt.ts';
+import { StreamingTextDecoder } from './text/text-decoder.ts';
 
 export type RunnerOptions = {
   /** Folder that `models/build.ts` wrote. */

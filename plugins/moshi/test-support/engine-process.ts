@@ -1,6 +1,6 @@
 /** An engine in a process of its own: arguments are the folder of the model and the URL. */
 import { pino } from 'pino';
-import { startEngineServer } from '../engine/engine-server.ts';
+import { startEngineServer } from '../engine/server/engine-server.ts';
 
 const [modelDirectory, url] = process.argv.slice(2);
 if (modelDirectory === undefined || url === undefined) {

@@ -15,7 +15,7 @@
  */
 import { strict as assert } from 'node:assert';
 
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { FrameQueue } from './frame-queue.ts';
 
 /** Whole frames of input that may wait per conversation: 240 ms. */

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { buildModel } from '../../../models/build.ts';
-import { generateCheckpoint } from '../../../models/generate/generate-checkpoint.ts';
-import { randomFloats, uniform } from '../../../models/test-support/random.ts';
-import { UNUSUAL_TRANSLATION } from '../../../models/test-support/unusual-architecture.ts';
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { buildModel } from '../../../../models/build.ts';
+import { generateCheckpoint } from '../../../../models/generate/generate-checkpoint.ts';
+import { randomFloats, uniform } from '../../../../models/test-support/random.ts';
+import { UNUSUAL_TRANSLATION } from '../../../../models/test-support/unusual-architecture.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { chooseConditions, type ConditionWishes } from './condition-choice.ts';
-import { openRunner, type FrameResult, type Runner } from './runner.ts';
+import { openRunner, type FrameResult, type Runner } from '../runner.ts';
 
 const MODEL = {
   name: 'hibiki',

@@ -5,7 +5,7 @@
  * A conversation that is taken and then stutters is worse than one that is refused with a reason:
  * it spoils all the others. Those that are in stay in.
  */
-import { FRAME_MS } from '../protocol/messages.ts';
+import { FRAME_MS } from '../../protocol/messages.ts';
 import { batchFor } from './scheduler.ts';
 import type { StepTimes } from './step-times.ts';
 

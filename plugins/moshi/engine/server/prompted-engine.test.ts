@@ -5,22 +5,27 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { buildModel } from '../../../models/build.ts';
-import type { ModelManifest } from '../../../models/manifest.ts';
-import { recordedCheckpoints } from '../../../models/test-support/recorded-checkpoints.ts';
+import { buildModel } from '../../../../models/build.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
+import { recordedCheckpoints } from '../../../../models/test-support/recorded-checkpoints.ts';
 import {
   readRecordedTensors,
   type RecordedTensor,
-} from '../../../models/test-support/recorded-tensors.ts';
+} from '../../../../models/test-support/recorded-tensors.ts';
 import {
   EngineConversation,
   type EngineConversationOptions,
-} from '../client/engine-conversation.ts';
-import type { EngineConnectionError } from '../client/engine-connection-error.ts';
-import type { FrameMessage } from '../protocol/frame-message.ts';
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+} from '../../client/engine-conversation.ts';
+import type { EngineConnectionError } from '../../client/engine-connection-error.ts';
+import type { FrameMessage } from '../../protocol/frame-message.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { startEngineServer, type EngineServer } from './engine-server.ts';
-import { systemPrompt, voiceFrames, type PromptMaker, type PromptModel } from './system-prompt.ts';
+import {
+  systemPrompt,
+  voiceFrames,
+  type PromptMaker,
+  type PromptModel,
+} from '../prompts/system-prompt.ts';
 
 const FRAMES = 8;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };

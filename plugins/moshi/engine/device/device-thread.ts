@@ -2,8 +2,8 @@
 import { Worker } from 'node:worker_threads';
 
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
-import { frameTensors, type FrameTensors, type RowOptions } from './frame-stepper.ts';
-import type { SystemPrompt } from './system-prompt.ts';
+import { frameTensors, type FrameTensors, type RowOptions } from '../stepping/frame-stepper.ts';
+import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 export type StepOutcome =
   | { ok: true; stepMs: number; runMs: number; failedSlots: number[] }

@@ -1,7 +1,7 @@
 /** What the engine counts, for `/metrics` (Prometheus) and `/health`. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-import type { EngineErrorCode, HealthReport } from '../protocol/messages.ts';
+import type { EngineErrorCode, HealthReport } from '../../protocol/messages.ts';
 import type { HostLoad } from './host-load.ts';
 
 /** Steps that the percentiles of `/health` look back on: 41 s of one conversation. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import type { VocabularyPiece } from '../../../models/manifest.ts';
+import type { VocabularyPiece } from '../../../../models/manifest.ts';
 import { Vocabulary } from './text-decoder.ts';
 import { TimedWords, type TimedWordsOptions, type WordEvent } from './timed-words.ts';
 

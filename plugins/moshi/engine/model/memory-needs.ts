@@ -3,7 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { graphsFor, type ModelDirectory } from './model-directory.ts';
-import { rowBytes } from './onnxruntime/tensor.ts';
+import { rowBytes } from '../onnxruntime/tensor.ts';
 
 const WEIGHT_FILE = /\.(safetensors|bin|gguf|data)$/;
 

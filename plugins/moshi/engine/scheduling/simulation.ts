@@ -2,9 +2,9 @@
  * The scheduler and the admission alone, under a virtual clock: what an engine would do whose steps
  * take as long as was measured elsewhere, with callers who come, talk and leave.
  */
-import { FRAME_MS, FRAME_SAMPLES } from '../protocol/messages.ts';
+import { FRAME_MS, FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { Admission, STEP_LIMIT_MS } from './admission.ts';
-import { RandomGenerator } from './random.ts';
+import { RandomGenerator } from '../random.ts';
 import { FrameScheduler, type PlannedRow } from './scheduler.ts';
 import { StepTimes } from './step-times.ts';
 

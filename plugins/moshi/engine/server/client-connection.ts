@@ -4,8 +4,8 @@ import type { Logger } from 'pino';
 import { WebSocket, type RawData } from 'ws';
 import type { z } from 'zod';
 
-import type { ModelManifest } from '../../../models/manifest.ts';
-import { decodeAudioMessage, encodeFrameMessage } from '../protocol/frame-message.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
+import { decodeAudioMessage, encodeFrameMessage } from '../../protocol/frame-message.ts';
 import {
   CLOSE_CODES,
   clientMessage,
@@ -14,13 +14,13 @@ import {
   type EngineMessage,
   type ModelInfo,
   type StartMessage,
-} from '../protocol/messages.ts';
-import type { Refusal } from './admission.ts';
-import { chooseConditions } from './condition-choice.ts';
-import type { Conversation, ConversationListener } from './conversations.ts';
-import type { EngineMetrics } from './engine-metrics.ts';
-import type { RowOptions } from './frame-stepper.ts';
-import type { PromptMaker, SystemPrompt } from './system-prompt.ts';
+} from '../../protocol/messages.ts';
+import type { Refusal } from '../scheduling/admission.ts';
+import { chooseConditions } from '../prompts/condition-choice.ts';
+import type { Conversation, ConversationListener } from '../conversations/conversations.ts';
+import type { EngineMetrics } from '../metrics/engine-metrics.ts';
+import type { RowOptions } from '../stepping/frame-stepper.ts';
+import type { PromptMaker, SystemPrompt } from '../prompts/system-prompt.ts';
 
 const START_TIMEOUT_MS = 5_000;
 const PING_INTERVAL_MS = 10_000;

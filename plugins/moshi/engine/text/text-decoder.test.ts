@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import type { VocabularyPiece } from '../../../models/manifest.ts';
+import type { VocabularyPiece } from '../../../../models/manifest.ts';
 import { StreamingTextDecoder, Vocabulary } from './text-decoder.ts';
 
 const PIECES: VocabularyPiece[] = [

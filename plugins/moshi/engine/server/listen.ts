@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import { connect, isIP } from 'node:net';
 import { dirname } from 'node:path';
 
-import { engineUrl } from '../protocol/messages.ts';
+import { engineUrl } from '../../protocol/messages.ts';
 
 /** The engine cannot listen where it was told to. */
 export class ListenError extends Error {

@@ -6,11 +6,11 @@
 import { strict as assert } from 'node:assert';
 import { join } from 'node:path';
 
-import type { GraphDescription, TensorDescription } from '../../../models/manifest.ts';
-import { graphsFor, ModelDirectoryError, type ModelDirectory } from './model-directory.ts';
-import type { GraphSession, OnnxRuntime, StateTensor } from './onnxruntime/onnx-runtime.ts';
-import { OnnxRuntimeError } from './onnxruntime/onnx-runtime-error.ts';
-import { HostTensor, rowBytes, type RowLayout } from './onnxruntime/tensor.ts';
+import type { GraphDescription, TensorDescription } from '../../../../models/manifest.ts';
+import { graphsFor, ModelDirectoryError, type ModelDirectory } from '../model/model-directory.ts';
+import type { GraphSession, OnnxRuntime, StateTensor } from '../onnxruntime/onnx-runtime.ts';
+import { OnnxRuntimeError } from '../onnxruntime/onnx-runtime-error.ts';
+import { HostTensor, rowBytes, type RowLayout } from '../onnxruntime/tensor.ts';
 
 export type GraphSetOptions = {
   runtime: OnnxRuntime;

@@ -9,8 +9,8 @@ import {
   vocabularyPiece,
   type GraphDescription,
   type ModelManifest,
-} from '../../../models/manifest.ts';
-import { Vocabulary } from './text-decoder.ts';
+} from '../../../../models/manifest.ts';
+import { Vocabulary } from '../text/text-decoder.ts';
 
 /** A model folder cannot be used; the message names the file and what to do. */
 export class ModelDirectoryError extends Error {

@@ -9,7 +9,7 @@
  */
 import { createHash } from 'node:crypto';
 
-import type { ModelManifest, PromptDescription } from '../../../models/manifest.ts';
+import type { ModelManifest, PromptDescription } from '../../../../models/manifest.ts';
 
 /** What happens in one frame of a prompt, before any delay. */
 export type PromptFrame = {

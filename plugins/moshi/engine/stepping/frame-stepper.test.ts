@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
-import { buildModel } from '../../../models/build.ts';
-import { writeFixture } from '../../../models/fixtures/fixture.ts';
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { buildModel } from '../../../../models/build.ts';
+import { writeFixture } from '../../../../models/fixtures/fixture.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { FrameStepper } from './frame-stepper.ts';
-import { openModelDirectory } from './model-directory.ts';
-import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+import { openModelDirectory } from '../model/model-directory.ts';
+import { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
 
 const GREEDY = {
   sampling: { textTemperature: 0, audioTemperature: 0, textTopK: 1, audioTopK: 1 },

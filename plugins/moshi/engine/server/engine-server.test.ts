@@ -7,13 +7,13 @@ import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 
-import { buildModel } from '../../../models/build.ts';
-import { fetchEngineHealth, releaseReservation, reserveSlot } from '../client/engine-http.ts';
+import { buildModel } from '../../../../models/build.ts';
+import { fetchEngineHealth, releaseReservation, reserveSlot } from '../../client/engine-http.ts';
 import {
   decodeFrameMessage,
   encodeAudioMessage,
   type FrameMessage,
-} from '../protocol/frame-message.ts';
+} from '../../protocol/frame-message.ts';
 import {
   CLOSE_CODES,
   CONVERSATION_PATH,
@@ -21,7 +21,7 @@ import {
   FRAME_SAMPLES,
   PROTOCOL_VERSION,
   type EngineMessage,
-} from '../protocol/messages.ts';
+} from '../../protocol/messages.ts';
 import { startEngineServer, type EngineServer } from './engine-server.ts';
 
 const logger = pino({ level: 'silent' });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { FrameScheduler } from './scheduler.ts';
 
 const frames = (...values: number[]): Float32Array =>

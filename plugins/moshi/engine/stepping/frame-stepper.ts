@@ -6,16 +6,16 @@
 import { strict as assert } from 'node:assert';
 import { performance } from 'node:perf_hooks';
 
-import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts';
+import type { ModelManifest, SamplingOptions } from '../../../../models/manifest.ts';
 import {
   chooseConditions,
   type ConditionChoice,
   type ConditionWishes,
-} from './condition-choice.ts';
+} from '../prompts/condition-choice.ts';
 import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
-import { RandomGenerator } from './random.ts';
+import { RandomGenerator } from '../random.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
-import type { SystemPrompt } from './system-prompt.ts';
+import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 /** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
 export type FrameTensors = {

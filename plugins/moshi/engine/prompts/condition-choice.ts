@@ -1,5 +1,5 @@
 /** What a conversation asks of a model that can be conditioned, checked against what the model offers. */
-import type { ModelManifest } from '../../../models/manifest.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
 
 /** Wishes by name; what is missing takes the model's default. */
 export type ConditionWishes = {

@@ -4,7 +4,7 @@
  * SentencePiece spells a space as U+2581 and characters outside its vocabulary as single bytes
  * (`<0xE2>`), which become text only when their UTF-8 sequence is complete.
  */
-import type { VocabularyPiece } from '../../../models/manifest.ts';
+import type { VocabularyPiece } from '../../../../models/manifest.ts';
 
 const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
 

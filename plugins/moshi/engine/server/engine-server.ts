@@ -17,22 +17,26 @@ import {
   reservationKey,
   type HealthReport,
   type ModelInfo,
-} from '../protocol/messages.ts';
-import { Admission, STEP_LIMIT_MS, type Refusal } from './admission.ts';
-import { availableMemory } from './available-memory.ts';
+} from '../../protocol/messages.ts';
+import { Admission, STEP_LIMIT_MS, type Refusal } from '../scheduling/admission.ts';
+import { availableMemory } from '../model/available-memory.ts';
 import { ClientConnection } from './client-connection.ts';
-import { Conversations } from './conversations.ts';
-import type { DeviceOptions } from './device-messages.ts';
-import { DeviceThread } from './device-thread.ts';
-import { EngineMetrics } from './engine-metrics.ts';
-import { HostLoad } from './host-load.ts';
+import { Conversations } from '../conversations/conversations.ts';
+import type { DeviceOptions } from '../device/device-messages.ts';
+import { DeviceThread } from '../device/device-thread.ts';
+import { EngineMetrics } from '../metrics/engine-metrics.ts';
+import { HostLoad } from '../metrics/host-load.ts';
 import { listen, parseListenUrl } from './listen.ts';
-import { megabytes, memoryNeeds, refuseTooLittleMemory } from './memory-needs.ts';
-import { ModelDirectoryError, openModelDirectory, readVocabulary } from './model-directory.ts';
-import { DEVICE_MEMORY, type Device } from './onnxruntime/execution-provider.ts';
-import { RESERVATION_MS, Reservations } from './reservations.ts';
-import type { PromptMaker } from './system-prompt.ts';
-import { StepTimes } from './step-times.ts';
+import { megabytes, memoryNeeds, refuseTooLittleMemory } from '../model/memory-needs.ts';
+import {
+  ModelDirectoryError,
+  openModelDirectory,
+  readVocabulary,
+} from '../model/model-directory.ts';
+import { DEVICE_MEMORY, type Device } from '../onnxruntime/execution-provider.ts';
+import { RESERVATION_MS, Reservations } from '../conversations/reservations.ts';
+import type { PromptMaker } from '../prompts/system-prompt.ts';
+import { StepTimes } from '../scheduling/step-times.ts';
 
 /** For prompts that conversations may begin with again: one of a 7B model, many of a small one. */
 const SNAPSHOT_BUDGET_BYTES = 2e9;

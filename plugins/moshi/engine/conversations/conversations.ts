@@ -7,16 +7,16 @@
 import { strict as assert } from 'node:assert';
 import type { Logger } from 'pino';
 
-import type { ModelManifest } from '../../../models/manifest.ts';
-import type { FrameMessage } from '../protocol/frame-message.ts';
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
-import type { SteppingDevice, StepOutcome } from './device-thread.ts';
-import type { EngineMetrics, Fault } from './engine-metrics.ts';
-import type { RowOptions } from './frame-stepper.ts';
-import { FrameScheduler, type PlannedStep } from './scheduler.ts';
-import type { StepTimes } from './step-times.ts';
-import type { SystemPrompt } from './system-prompt.ts';
-import { StreamingTextDecoder, type Vocabulary } from './text-decoder.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
+import type { FrameMessage } from '../../protocol/frame-message.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
+import type { SteppingDevice, StepOutcome } from '../device/device-thread.ts';
+import type { EngineMetrics, Fault } from '../metrics/engine-metrics.ts';
+import type { RowOptions } from '../stepping/frame-stepper.ts';
+import { FrameScheduler, type PlannedStep } from '../scheduling/scheduler.ts';
+import type { StepTimes } from '../scheduling/step-times.ts';
+import type { SystemPrompt } from '../prompts/system-prompt.ts';
+import { StreamingTextDecoder, type Vocabulary } from '../text/text-decoder.ts';
 
 /** A step that takes this long, and many times longer than steps do, hangs. */
 const HANGING_STEP_MS = 5_000;

@@ -1,8 +1,8 @@
 /** What the engine's main thread and its worker thread say to each other; samples go by shared memory. */
-import type { FrameBuffers, RowOptions } from './frame-stepper.ts';
-import type { ModelDirectory } from './model-directory.ts';
-import type { Device } from './onnxruntime/execution-provider.ts';
-import type { SystemPrompt } from './system-prompt.ts';
+import type { FrameBuffers, RowOptions } from '../stepping/frame-stepper.ts';
+import type { ModelDirectory } from '../model/model-directory.ts';
+import type { Device } from '../onnxruntime/execution-provider.ts';
+import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 /** `workerData` of the worker thread. */
 export type DeviceOptions = {

@@ -1,15 +1,15 @@
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import type { ModelManifest } from '../../../models/manifest.ts';
-import type { FrameMessage } from '../protocol/frame-message.ts';
-import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
+import type { FrameMessage } from '../../protocol/frame-message.ts';
+import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { Conversations } from './conversations.ts';
-import { DeviceError, type SteppingDevice, type StepOutcome } from './device-thread.ts';
-import { EngineMetrics } from './engine-metrics.ts';
-import { StepTimes } from './step-times.ts';
-import type { SystemPrompt } from './system-prompt.ts';
-import { Vocabulary } from './text-decoder.ts';
+import { DeviceError, type SteppingDevice, type StepOutcome } from '../device/device-thread.ts';
+import { EngineMetrics } from '../metrics/engine-metrics.ts';
+import { StepTimes } from '../scheduling/step-times.ts';
+import type { SystemPrompt } from '../prompts/system-prompt.ts';
+import { Vocabulary } from '../text/text-decoder.ts';
 
 const SLOTS = 2;
 const ROW = {

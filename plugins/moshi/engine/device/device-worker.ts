@@ -6,8 +6,8 @@ import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
-import { FrameStepper } from './frame-stepper.ts';
-import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+import { FrameStepper } from '../stepping/frame-stepper.ts';
+import { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
 
 const port = parentPort;
 if (port === null) {
