@@ -31,6 +31,7 @@ import {
 import {
   MANIFEST_FORMAT_VERSION,
   modelManifest,
+  type Device,
   type GraphDescription,
   type ModelKind,
   type ModelManifest,
@@ -73,6 +74,8 @@ export type BuildOptions = {
    * and reading them takes time, in proportion.
    */
   readonly context?: number;
+  /** What is to run the graphs; the CPU if absent. */
+  readonly device?: Device;
 };
 
 const SAMPLE_RATE = 24000;
@@ -123,7 +126,13 @@ export async function buildModel(
     const graphs: GraphDescription[] = [];
     for (const kind of new Set(options.kinds)) {
       for (const batch of new Set(options.batches)) {
-        const graph = composeGraph(checkpoint, kind, batch, options.probes ?? false);
+        const graph = composeGraph(
+          checkpoint,
+          kind,
+          batch,
+          options.probes ?? false,
+          options.device,
+        );
         const { bytes, signature } = graph.finish();
         const file = `${kind}-${batch}.onnx`;
         await writeFile(join(draft, file), bytes);
@@ -138,6 +147,7 @@ export async function buildModel(
     await copyFile(checkpoint.tokenizerPath, join(draft, tokenizerFile));
     const manifest = modelManifest.parse({
       ...describeModel(checkpoint),
+      device: options.device ?? 'cpu',
       name,
       isDemo: model.isDemo,
       weightsDirectory,
@@ -210,18 +220,19 @@ export function composeGraph(
   kind: GraphDescription['kind'],
   batch: number,
   probes: boolean,
+  device: Device = 'cpu',
 ): GraphBuilder {
   switch (kind) {
     case 'frame': {
       const { transcription } = checkpoint.languageModel;
       return transcription === null
-        ? frameGraph(checkpoint, batch, probes)
-        : transcriptionGraph(checkpoint, transcription, batch, probes);
+        ? frameGraph(checkpoint, batch, probes, device)
+        : transcriptionGraph(checkpoint, transcription, batch, probes, device);
     }
     case 'mimi-encode':
-      return mimiEncodeGraph(checkpoint, batch);
+      return mimiEncodeGraph(checkpoint, batch, device);
     case 'mimi-decode':
-      return mimiDecodeGraph(checkpoint, batch);
+      return mimiDecodeGraph(checkpoint, batch, device);
   }
 }
 
@@ -229,7 +240,7 @@ function describeModel(
   checkpoint: Checkpoint,
 ): Omit<
   ModelManifest,
-  'name' | 'isDemo' | 'weightsDirectory' | 'vocabularyFile' | 'tokenizerFile' | 'graphs'
+  'name' | 'device' | 'isDemo' | 'weightsDirectory' | 'vocabularyFile' | 'tokenizerFile' | 'graphs'
 > {
   const { languageModel: config } = checkpoint;
   const { generation } = config;
@@ -361,7 +372,7 @@ async function buildDigest(
       return [path, found?.size ?? null, found?.mtimeMs ?? null];
     }),
   );
-  const { batches, kinds, probes = false } = options;
+  const { batches, kinds, probes = false, device = 'cpu' } = options;
   const { guidance, temporal } = checkpoint.languageModel;
   const { precision, adapterScaling } = checkpoint;
   const identity = JSON.stringify({
@@ -370,6 +381,7 @@ async function buildDigest(
     batches,
     kinds,
     probes,
+    device,
     guidance,
     context: temporal.context,
     precision,

@@ -51,7 +51,7 @@
  */
 import { z } from 'zod';
 
-export const MANIFEST_FORMAT_VERSION = 2;
+export const MANIFEST_FORMAT_VERSION = 3;
 
 const tensorType = z.enum(['float32', 'int64', 'bool']);
 export type TensorType = z.infer<typeof tensorType>;
@@ -103,6 +103,11 @@ const graphDescription = z.object({
   weightBytes: z.number().int().nonnegative(),
   /** What graphs of one kind have in common, so that whoever loads several keeps it once. */
   weights: z.array(weightDescription),
+  /**
+   * Names of nodes that compute with positions and tokens alone: small integers, which some devices
+   * have no kernels for. They belong on the host, whatever runs the rest.
+   */
+  hostNodes: z.array(z.string()),
 });
 export type GraphDescription = z.infer<typeof graphDescription>;
 
@@ -126,6 +131,10 @@ export type VocabularyPiece = z.infer<typeof vocabularyPiece>;
 /** Families of checkpoints; `stt` hears and writes but does not speak. */
 export const modelKind = z.enum(['moshi', 'personaplex', 'hibiki', 'stt']);
 export type ModelKind = z.infer<typeof modelKind>;
+
+/** What graphs are made for: each has other kernels. */
+export const device = z.enum(['cpu', 'cuda', 'webgpu']);
+export type Device = z.infer<typeof device>;
 
 /** What the weights of the language model's matrices are when a step reads them. */
 export const precision = z.enum(['f32', 'bf16', 'f16', 'q8', 'q4']);
@@ -184,6 +193,7 @@ export const modelManifest = z.object({
     audioWidth: z.number().int().positive(),
   }),
   precision,
+  device,
   /** Empty for models without conditions. */
   conditions: z.array(conditionDescription),
   /**

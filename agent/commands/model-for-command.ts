@@ -93,6 +93,7 @@ export async function buildGraphs(
       batches,
       kinds,
       name,
+      device,
       ...(choice.precision !== null && { precision: choice.precision }),
     }),
   );

@@ -6,6 +6,7 @@
  */
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import { streamRows } from '../layers/stream-rows.ts';
+import type { Device } from '../manifest.ts';
 import { GraphBuilder } from '../onnx/graph-builder.ts';
 import { mimiDecoder, mimiEncoder } from './mimi.ts';
 
@@ -14,8 +15,12 @@ export function codecCodebooks({ languageModel: config }: Checkpoint): number {
   return Math.max(config.generatedCodebooks, config.codebooks - config.generatedCodebooks);
 }
 
-export function mimiEncodeGraph(checkpoint: Checkpoint, batch: number): GraphBuilder {
-  const graph = new GraphBuilder('mimi-encode', batch);
+export function mimiEncodeGraph(
+  checkpoint: Checkpoint,
+  batch: number,
+  device: Device,
+): GraphBuilder {
+  const graph = new GraphBuilder('mimi-encode', batch, device);
   const codebooks = codecCodebooks(checkpoint);
   const pcm = graph.input('pcm', 'float32', [1, checkpoint.mimi.frameSamples]);
   const offset = graph.input('offset', 'int64', []);
@@ -26,8 +31,12 @@ export function mimiEncodeGraph(checkpoint: Checkpoint, batch: number): GraphBui
   return graph;
 }
 
-export function mimiDecodeGraph(checkpoint: Checkpoint, batch: number): GraphBuilder {
-  const graph = new GraphBuilder('mimi-decode', batch);
+export function mimiDecodeGraph(
+  checkpoint: Checkpoint,
+  batch: number,
+  device: Device,
+): GraphBuilder {
+  const graph = new GraphBuilder('mimi-decode', batch, device);
   const codebooks = codecCodebooks(checkpoint);
   const codes = graph.input('codes', 'int64', [codebooks]);
   const offset = graph.input('offset', 'int64', []);

@@ -57,30 +57,41 @@ export function delayedTokens(
   const read = (from: Value, at: Value, count: number): Value =>
     reshape(graph, graph.op('GatherElements', [from, at], { axis: 2 }), [batch, count]);
 
-  const saidRing = slice(graph, ring, 1, 0, said);
-  const heardRing = write(
-    slice(graph, ring, 1, said, streams),
-    slotsAt(delays.slice(said)),
-    heard,
-    streams - said,
-  );
-  const current = read(
-    concatenate(graph, [saidRing, heardRing], 1),
-    slotsAt(delays.map(() => 0)),
-    streams,
-  );
-  const initial = delays.map((_, k) => (k === 0 ? config.textCard : config.audioCard));
-  const waits = graph.op('LessOrEqual', [column, graph.integers(delays)]); // [B, K]
-  const input = where(graph, waits, graph.integers(initial), current);
+  return graph.onHost(() => {
+    const saidRing = slice(graph, ring, 1, 0, said);
+    const heardRing = write(
+      slice(graph, ring, 1, said, streams),
+      slotsAt(delays.slice(said)),
+      heard,
+      streams - said,
+    );
+    const current = read(
+      concatenate(graph, [saidRing, heardRing], 1),
+      slotsAt(delays.map(() => 0)),
+      streams,
+    );
+    const initial = delays.map((_, k) => (k === 0 ? config.textCard : config.audioCard));
+    const waits = graph.op('LessOrEqual', [column, graph.integers(delays)]); // [B, K]
+    const input = where(graph, waits, graph.integers(initial), current);
 
-  const complete = (generated: Value): Value => {
-    const newRing = write(saidRing, slotsAt(delays.slice(0, said).map(() => 1)), generated, said);
-    // Where reads the old ring element by element and its other operand waits for all other readers.
-    graph.setState(ring, where(graph, advances, concatenate(graph, [newRing, heardRing], 1), ring));
-    const shifts = delays.slice(0, said).map((delay) => 1 - maxDelay + delay);
-    const undelayed = read(newRing, slotsAt(shifts), said);
-    const early = graph.op('Less', [column, graph.integers([maxDelay])]);
-    return where(graph, early, graph.integers([UNGENERATED]), undelayed);
-  };
-  return { input, complete };
+    const complete = (generated: Value): Value =>
+      graph.onHost(() => {
+        const newRing = write(
+          saidRing,
+          slotsAt(delays.slice(0, said).map(() => 1)),
+          generated,
+          said,
+        );
+        // Where reads the old ring element by element and its other operand waits for all other readers.
+        graph.setState(
+          ring,
+          where(graph, advances, concatenate(graph, [newRing, heardRing], 1), ring),
+        );
+        const shifts = delays.slice(0, said).map((delay) => 1 - maxDelay + delay);
+        const undelayed = read(newRing, slotsAt(shifts), said);
+        const early = graph.op('Less', [column, graph.integers([maxDelay])]);
+        return where(graph, early, graph.integers([UNGENERATED]), undelayed);
+      });
+    return { input, complete };
+  });
 }

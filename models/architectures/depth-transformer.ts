@@ -70,12 +70,18 @@ export function depthTransformer(
       Value,
     ];
     const by = rotation(graph, transformer, stepPosition(graph, rows, step));
-    const turn = (x: Value): Value => (by === null ? x : rotate(graph, x, by));
+    const turn = (x: Value): Value =>
+      by === null ? x : rotate(graph, x, by, { rows, length: 1, headWidth });
     const layerKeys = keys[index] ?? [];
     const layerValues = values[index] ?? [];
     layerKeys.push(turn(key));
     layerValues.push(value);
-    const attended = growingAttention(graph, turn(query), layerKeys, layerValues);
+    const attended = growingAttention(graph, turn(query), layerKeys, layerValues, {
+      rows,
+      heads,
+      keyHeads,
+      headWidth,
+    });
     return reshape(graph, attended, [rows, dimension]);
   };
 

@@ -13,6 +13,7 @@ import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
 import { forceToken, sample, sampler } from '../layers/sampling.ts';
 import { laterStreamRows, unforcedStreamRows } from '../layers/stream-rows.ts';
+import type { Device } from '../manifest.ts';
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import { concatenate, reshape, slice, where } from '../onnx/tensor-operations.ts';
 import { guide } from './conditions.ts';
@@ -34,12 +35,17 @@ export function drawWidths(config: LanguageModelConfig): { text: number; audio: 
 }
 
 /** @param probes - Whether hidden state, logits and heard codes become outputs. */
-export function frameGraph(checkpoint: Checkpoint, batch: number, probes: boolean): GraphBuilder {
+export function frameGraph(
+  checkpoint: Checkpoint,
+  batch: number,
+  probes: boolean,
+  device: Device,
+): GraphBuilder {
   const { languageModel: config, mimi } = checkpoint;
   const { codebooks, generatedCodebooks, maxDelay } = config;
   const heardCodebooks = codebooks - generatedCodebooks;
   const widths = drawWidths(config);
-  const graph = new GraphBuilder('frame', batch);
+  const graph = new GraphBuilder('frame', batch, device);
 
   const pcm = graph.input('pcm', 'float32', [1, mimi.frameSamples]);
   const offset = graph.input('offset', 'int64', []);

@@ -7,6 +7,7 @@
 import type { LanguageModel } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
 import { findNorm, findTransformerWeights } from '../checkpoints/transformer-weights.ts';
+import { sum } from '../layers/device-kernels.ts';
 import { embedding, linear } from '../layers/linear.ts';
 import { normalize } from '../layers/norm.ts';
 import { streamingTransformer } from '../layers/transformer.ts';
@@ -55,11 +56,11 @@ export function temporalTransformer(
       look('text_emb', config.textCard + 1, readText(graph, config, stream(0))),
     ];
     const layers = findTransformerWeights(file, 'transformer', config.temporal, null);
-    const sum = graph.op('Sum', embeddings);
+    const total = sum(graph, embeddings);
     const read =
       recorded === null
-        ? sum
-        : where(graph, reshape(graph, recorded.has, [graph.batch, 1]), recorded.embedding, sum);
+        ? total
+        : where(graph, reshape(graph, recorded.has, [graph.batch, 1]), recorded.embedding, total);
     const condition = conditionSum(graph, model, conditions, branches);
     const x =
       condition === null

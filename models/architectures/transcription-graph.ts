@@ -9,6 +9,7 @@ import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { TranscriptionConfig } from '../checkpoints/language-model-config.ts';
 import { linear } from '../layers/linear.ts';
 import { forceToken, sample, sampler } from '../layers/sampling.ts';
+import type { Device } from '../manifest.ts';
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
 import { concatenate, reshape } from '../onnx/tensor-operations.ts';
 import { delayedTokens } from './delayed-tokens.ts';
@@ -22,11 +23,12 @@ export function transcriptionGraph(
   transcription: TranscriptionConfig,
   batch: number,
   probes: boolean,
+  device: Device,
 ): GraphBuilder {
   const { languageModel: config, mimi } = checkpoint;
   const { codebooks } = config;
   const { text: width } = drawWidths(config);
-  const graph = new GraphBuilder('frame', batch);
+  const graph = new GraphBuilder('frame', batch, device);
 
   const pcm = graph.input('pcm', 'float32', [1, mimi.frameSamples]);
   const offset = graph.input('offset', 'int64', []);

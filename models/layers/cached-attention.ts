@@ -7,7 +7,7 @@
  *
  * Letters: B rows, R branches of a row, T positions of this frame, H query heads, G key heads, C context, hd head width.
  *
- * Slots fill from the first on, and the CPU's Attention computes masked slots like others. So as long
+ * Slots fill from the first on, and the CPU's Attention computes masked slots like others. So there, as long
  * as not more than half a long ring is filled, attention sees a copy of its filled part, rounded up
  * to whole blocks: a call's frames cost little at first. The masked rest of a block adds exact zeros.
  *
@@ -29,6 +29,13 @@ import {
   where,
   add,
 } from '../onnx/tensor-operations.ts';
+import {
+  attention,
+  hidden,
+  ringWriter,
+  type AttentionShape,
+  type RingWriter,
+} from './device-kernels.ts';
 import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
 
 /**
@@ -49,8 +56,7 @@ export type AttentionFrame = {
   readonly rotation: Rotation | null;
   /** [B, T, D] to add to the transformer's input, or null. */
   readonly sinusoids: Value | null;
-  /** [B] int64: ring slot of the first new key. */
-  readonly slot: Value;
+  readonly writeRing: RingWriter;
   /** [B, 1, T, C] float32: 0 where the slot is visible to the query, else minus infinity. */
   readonly mask: Value;
   /** The part of a long ring that is filled; null for short rings. */
@@ -89,10 +95,14 @@ export function attentionFrame(
     length,
     rotation: rotation(graph, config, queries),
     sinusoids: sinusoids(graph, config, queries),
-    slot: modulo(graph, first, config.context),
+    writeRing: ringWriter(graph, modulo(graph, first, config.context), {
+      keyHeads: (branches * config.heads) / config.headsPerKey,
+      length,
+      context: config.context,
+    }),
     mask,
     filled:
-      config.context <= SHORT_RING_SLOTS
+      config.context <= SHORT_RING_SLOTS || graph.device !== 'cpu'
         ? null
         : filledPart(graph, config.context, first, length, mask),
   };
@@ -149,7 +159,7 @@ function visibility(
     graph.op('Less', [distance, graph.integers([context])]),
   ];
   const visible = conditions.reduce((a, b) => graph.op('And', [a, b]));
-  return where(graph, visible, graph.floats([0], []), graph.floats([-Infinity], []));
+  return where(graph, visible, graph.floats([0], []), graph.floats([hidden(graph)], []));
 }
 
 /**
@@ -182,11 +192,18 @@ export function cachedAttention(
   const [queries, keys, values] = splitHeads(graph, config, separated, frame);
   const ring = (name: string, next: Value): Value => {
     const state = graph.state(name, 'float32', [branches * keyHeads, context, headWidth]);
-    const written = graph.op('TensorScatter', [state, next, frame.slot], { mode: 'circular' });
+    const written = frame.writeRing(state, next);
     graph.setState(state, written);
     return written;
   };
-  const attended = attend(graph, frame, queries, ring('keys', keys), ring('values', values));
+  const attended = attend(graph, frame, queries, ring('keys', keys), ring('values', values), {
+    rows: batch,
+    heads: branches * heads,
+    keyHeads: branches * keyHeads,
+    length,
+    slots: context,
+    headWidth,
+  });
   const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
   return reshape(graph, ordered, [batch * branches * length, heads * headWidth]);
 }
@@ -198,8 +215,9 @@ function attend(
   queries: Value,
   keys: Value,
   values: Value,
+  shape: AttentionShape,
 ): Value {
-  const whole = (): Value => graph.op('Attention', [queries, keys, values, mask]);
+  const whole = (): Value => attention(graph, queries, keys, values, mask, shape);
   if (filled === null) return whole();
   return graph.choose(
     filled.isSmall,
@@ -241,7 +259,11 @@ function splitHeads(
     Value,
     Value,
   ];
-  const turned = rotate(graph, join(turning, heads + keyHeads), by);
+  const turned = rotate(graph, join(turning, heads + keyHeads), by, {
+    rows: graph.batch,
+    length,
+    headWidth: dimension / heads,
+  });
   const apart =
     branches === 1
       ? turned
@@ -261,8 +283,12 @@ export function growingAttention(
   query: Value,
   keys: readonly Value[],
   values: readonly Value[],
+  shape: Pick<AttentionShape, 'rows' | 'heads' | 'keyHeads' | 'headWidth'>,
 ): Value {
-  return graph.op('Attention', [query, concatenate(graph, keys, 2), concatenate(graph, values, 2)]);
+  const allKeys = concatenate(graph, keys, 2);
+  const allValues = concatenate(graph, values, 2);
+  const sizes = { ...shape, length: 1, slots: keys.length };
+  return attention(graph, query, allKeys, allValues, null, sizes);
 }
 
 function range(length: number): number[] {

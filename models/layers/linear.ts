@@ -53,9 +53,9 @@ export type EmbeddingWeights = { readonly table: TensorView; readonly lowRank: T
  */
 export function embedding(graph: GraphBuilder, ids: Value, weights: EmbeddingWeights): Value {
   const { table, lowRank } = weights;
-  const rows = graph.widen(
-    graph.op('Gather', [graph.storedWeight(table), ids], { axis: 0 }),
-    table,
-  );
+  const rows =
+    graph.device === 'webgpu' // It has no kernels for bfloat16.
+      ? graph.op('Gather', [graph.weight(table), ids], { axis: 0 })
+      : graph.widen(graph.op('Gather', [graph.storedWeight(table), ids], { axis: 0 }), table);
   return lowRank === null ? rows : linear(graph, rows, lowRank);
 }

@@ -7,6 +7,7 @@
 import type { TensorView } from '../checkpoints/safetensors.ts';
 import type { NormName } from '../checkpoints/transformer-config.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import { rootMeanSquareNorm } from './device-kernels.ts';
 
 export type NormWeights = {
   readonly norm: NormName;
@@ -26,8 +27,11 @@ const EPSILON: Readonly<Record<NormName, number>> = {
 /** x [M, D] → [M, D]. The epsilon is added to the mean of squares, inside the root. */
 export function normalize(graph: GraphBuilder, x: Value, weights: NormWeights): Value {
   const shape = [weights.dimension];
-  const attributes = { axis: -1, epsilon: { float: EPSILON[weights.norm] } };
+  const epsilon = EPSILON[weights.norm];
   const scale = graph.weight(weights.scale, shape);
-  if (weights.bias === null) return graph.op('RMSNormalization', [x, scale], attributes);
-  return graph.op('LayerNormalization', [x, scale, graph.weight(weights.bias, shape)], attributes);
+  if (weights.bias === null) return rootMeanSquareNorm(graph, x, scale, epsilon);
+  return graph.op('LayerNormalization', [x, scale, graph.weight(weights.bias, shape)], {
+    axis: -1,
+    epsilon: { float: epsilon },
+  });
 }

@@ -12,6 +12,7 @@
 import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { add, modulo, multiply, toFloat } from '../onnx/tensor-operations.ts';
+import { rotaryEmbedding } from './device-kernels.ts';
 
 export type Rotation = {
   /** [B, T, hd / 2] each. */
@@ -73,10 +74,13 @@ export function rotation(
 }
 
 /** Rotates heads [B, H, T, hd]. */
-export function rotate(graph: GraphBuilder, heads: Value, by: Rotation): Value {
-  return graph.op('RotaryEmbedding', [heads, by.cosine, by.sine], {
-    interleaved: by.interleaved ? 1 : 0,
-  });
+export function rotate(
+  graph: GraphBuilder,
+  heads: Value,
+  by: Rotation,
+  shape: { rows: number; length: number; headWidth: number },
+): Value {
+  return rotaryEmbedding(graph, heads, by, shape);
 }
 
 /** cos ‖ sin of positions [B, T], to be added to the input: [B, T, D]; null when there is none. */

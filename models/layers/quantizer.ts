@@ -10,6 +10,7 @@ import type { SafetensorsFile, TensorView } from '../checkpoints/safetensors.ts'
 import type { MimiConfig } from '../checkpoints/mimi-config.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { add, multiply, reshape, slice, subtract } from '../onnx/tensor-operations.ts';
+import { sum } from './device-kernels.ts';
 import { linear } from './linear.ts';
 
 /** Entries that were used less than this count as used this often (core_vq.py, `epsilon`). */
@@ -126,7 +127,7 @@ export function dequantize(
   if (first === undefined) throw new RangeError('no codebooks to decode');
   const semanticLatent = project(semantic, first);
   if (rest.length === 0) return semanticLatent;
-  const acousticSum = rest.length === 1 && rest[0] !== undefined ? rest[0] : graph.op('Sum', rest);
+  const acousticSum = rest.length === 1 && rest[0] !== undefined ? rest[0] : sum(graph, rest);
   return add(graph, semanticLatent, project(acoustic, acousticSum));
 }
 

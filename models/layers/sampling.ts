@@ -9,6 +9,7 @@
  */
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { reshape, where } from '../onnx/tensor-operations.ts';
+import { hidden, pickIds } from './device-kernels.ts';
 
 /** Settings of all draws of one kind (text or audio) in this step. */
 export type Sampler = {
@@ -43,7 +44,7 @@ export function sampler(
       graph,
       competes,
       graph.op('Neg', [graph.op('Log', [inputs.noise])]),
-      graph.floats([-Infinity]),
+      graph.floats([hidden(graph)]),
     ),
     width,
   };
@@ -61,7 +62,7 @@ export function sample(graph: GraphBuilder, by: Sampler, logits: Value, draw: nu
   const scores = graph.op('Add', [graph.op('Div', [values, by.temperature]), handicap]); // [B, W]
   const winner = graph.op('ArgMax', [scores], { axis: 1, keepdims: 1 }); // [B, 1]
   const choice = where(graph, by.greedy, graph.integers([0]), winner);
-  return graph.op('GatherElements', [tokens, choice], { axis: 1 });
+  return pickIds(graph, tokens, choice, by.width);
 }
 
 /** `forced` where it is not negative, else `token`; both [B, n]. */

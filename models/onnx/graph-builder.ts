@@ -8,6 +8,7 @@
  */
 import assert from 'node:assert/strict';
 import type {
+  Device,
   StateDescription,
   TensorDescription,
   TensorType,
@@ -15,6 +16,7 @@ import type {
 } from '../manifest.ts';
 import type { TensorView } from '../checkpoints/safetensors.ts';
 import { elementCount, type DataType } from './data-types.ts';
+import { findHostNodes } from './host-nodes.ts';
 import {
   encodeModel,
   type Attribute,
@@ -36,11 +38,17 @@ export type GraphSignature = {
   readonly nodes: number;
   readonly weightBytes: number;
   readonly weights: WeightDescription[];
+  readonly hostNodes: string[];
 };
+
+/** The CPU has kernels of 24, which WebGPU has none of; opset 21 is the newest that it has Elu of. */
+const OPSETS: Readonly<Record<Device, number>> = { cpu: 24, cuda: 24, webgpu: 21 };
 
 export class GraphBuilder {
   /** Rows computed at once: the first size of every input, output and state. */
   readonly batch: number;
+  /** What the graph is to run on: layers choose operators that it has. */
+  readonly device: Device;
   #nodes: NodeDescription[] = [];
   readonly #initializers = new Map<string, InitializerDescription>();
   readonly #constants = new Map<string, Value>();
@@ -52,11 +60,13 @@ export class GraphBuilder {
   #scope: string[] = [];
   #counter = 0;
   #isInBranch = false;
+  readonly #onHost = new Set<NodeDescription>();
 
-  constructor(name: string, batch: number) {
+  constructor(name: string, batch: number, device: Device = 'cpu') {
     assert(Number.isInteger(batch) && batch > 0, `batch must be a positive integer, got ${batch}`);
     this.#name = name;
     this.batch = batch;
+    this.device = device;
   }
 
   /** Names made while `compose` runs carry `name`, so that profiles and errors say where they are. */
@@ -68,6 +78,14 @@ export class GraphBuilder {
     } finally {
       this.#scope = outer;
     }
+  }
+
+  /** What `compose` makes belongs on the host: integers, whose results are needed there or go on as ids. */
+  onHost<T>(compose: () => T): T {
+    const before = this.#nodes.length;
+    const result = compose();
+    for (const node of this.#nodes.slice(before)) this.#onHost.add(node);
+    return result;
   }
 
   /** An input of shape [batch, ...rowShape]. */
@@ -233,11 +251,18 @@ export class GraphBuilder {
     this.#checkInPlace();
     const { rename, copies } = this.#outputNames(outputs);
     const named = (name: string): string => rename.get(name) ?? name;
-    const nodes = [...this.#nodes.map((node) => renamed(node, named)), ...copies];
+    const hostNodes = this.#findHostNodes(inputs);
+    const computed = this.#nodes.map((node, index) => {
+      const result = renamed(node, named);
+      // Short, because all of them go into one option of a provider, which has a limit.
+      return hostNodes.has(node) ? { ...result, name: `h${String(index)}` } : result;
+    });
+    const nodes = [...computed, ...copies];
     const used = new Set(nodes.flatMap(readNames));
     const initializers = [...this.#initializers.values()].filter(({ name }) => used.has(name));
     const bytes = encodeModel({
       name: this.#name,
+      opset: OPSETS[this.device],
       nodes,
       initializers,
       inputs,
@@ -249,11 +274,23 @@ export class GraphBuilder {
       states: states.map(({ description }) => description),
       nodes: nodes.length,
       weightBytes: weightBytesRead(nodes, initializers),
+      hostNodes: nodes.flatMap(({ name }) => name ?? []),
       weights: initializers.flatMap((one) =>
         'file' in one ? [{ ...one, shape: [...one.shape] }] : [],
       ),
     };
     return { bytes, signature };
+  }
+
+  /** For devices whose kernels do not compute with integers of 64 bits as they should. */
+  #findHostNodes(inputs: readonly TensorDescription[]): Set<NodeDescription> {
+    if (this.device !== 'webgpu') return new Set();
+    return findHostNodes({
+      nodes: this.#nodes,
+      marked: this.#onHost,
+      constants: new Set(this.#constants.values()),
+      sources: inputs.filter(({ type }) => type !== 'float32').map(({ name }) => name),
+    });
   }
 
   /** Every reader of a state, except the node that writes its successor, must come before that node. */

@@ -7,7 +7,6 @@ import { DATA_TYPES, type DataType } from './data-types.ts';
 
 /** IR version that goes with opset 24; the newest that onnxruntime 1.30 reads is 13. */
 const IR_VERSION = 12;
-const ONNX_OPSET = 24;
 const MICROSOFT_DOMAIN = 'com.microsoft';
 
 const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const;
@@ -21,6 +20,8 @@ export type Attributes = Readonly<Record<string, Attribute>>;
 export type Branch = { readonly nodes: readonly NodeDescription[]; readonly output: string };
 
 export type NodeDescription = {
+  /** Unique in its graph; if absent, made of index, type and output. */
+  readonly name?: string;
   readonly type: string;
   readonly domain: '' | typeof MICROSOFT_DOMAIN;
   readonly inputs: readonly string[];
@@ -43,6 +44,8 @@ export type InitializerDescription = ValueDescription &
 
 export type GraphProtoDescription = {
   readonly name: string;
+  /** Version of ONNX's operators. */
+  readonly opset: number;
   readonly nodes: readonly NodeDescription[];
   readonly initializers: readonly InitializerDescription[];
   readonly inputs: readonly ValueDescription[];
@@ -56,7 +59,7 @@ export function encodeModel(graph: GraphProtoDescription): Uint8Array<ArrayBuffe
   writer.tag(2, WireType.LengthDelimited).string('moshi-for-rooms');
   message(writer, 7, () => writeGraph(writer, graph));
   for (const [domain, version] of [
-    ['', ONNX_OPSET],
+    ['', graph.opset],
     [MICROSOFT_DOMAIN, 1],
   ] as const) {
     message(writer, 8, () => {
@@ -91,7 +94,7 @@ function writeNode(writer: BinaryWriter, node: NodeDescription, index: number): 
   // Profiles and error messages name nodes: the index keeps names unique, the output tells where.
   writer
     .tag(3, WireType.LengthDelimited)
-    .string(`${String(index)}:${node.type}:${node.outputs[0] ?? ''}`);
+    .string(node.name ?? `${String(index)}:${node.type}:${node.outputs[0] ?? ''}`);
   writer.tag(4, WireType.LengthDelimited).string(node.type);
   for (const [name, attribute] of Object.entries(node.attributes)) {
     message(writer, 5, () => writeAttribute(writer, name, attribute));

@@ -24,6 +24,12 @@ export class ModelDirectoryError extends Error {
     );
   }
 
+  static madeFor({ path, manifest }: ModelDirectory, device: string): ModelDirectoryError {
+    return new ModelDirectoryError(
+      `The graphs in ${path} are made for ${manifest.device}, not for ${device}. Build the model again with "npm run moshi -- models build --device ${device}".`,
+    );
+  }
+
   static lacks(directory: string, what: string): ModelDirectoryError {
     return new ModelDirectoryError(
       `The model in ${directory} has no ${what}. Build it again with "npm run moshi -- models build".`,

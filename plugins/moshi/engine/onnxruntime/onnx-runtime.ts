@@ -26,6 +26,8 @@ export type SessionOptions = {
   weightsDirectory: string;
   /** Those of the graph's weights that other sessions of this runtime may use too. */
   weights?: readonly WeightDescription[];
+  /** Nodes that stay on the host whatever the device has kernels for. */
+  hostNodes?: readonly string[];
   /** Threads that share one operator's work, this one included. */
   threads: number;
   /** Times every operator of every run, for `endProfile`; files begin with this path. Slows runs down. */
@@ -76,6 +78,7 @@ export class OnnxRuntime {
     path,
     weightsDirectory,
     weights = [],
+    hostNodes = [],
     threads,
     profile,
   }: SessionOptions): GraphSession {
@@ -99,7 +102,7 @@ export class OnnxRuntime {
         this.#api.call('AddSessionConfigEntry', options, key, value);
       }
       try {
-        appendExecutionProvider(this.#api, options, this.device);
+        appendExecutionProvider(this.#api, options, { device: this.device, hostNodes });
       } catch (error) {
         throw OnnxRuntimeError.missingProvider(this.device, this.availableProviders(), error);
       }
@@ -148,7 +151,7 @@ export class OnnxRuntime {
 
   #createState(layout: RowLayout, rows: number, session: GraphSession): StateTensor {
     const memory = DEVICE_MEMORY[this.device];
-    if (memory === null) {
+    if (memory === null || (memory.keepsIntegersOnHost && layout.type !== 'float32')) {
       const host = new HostTensor(layout, rows);
       return new StateTensor(this.#api, this.#hostMemory, layout, rows, host, null);
     }
@@ -240,6 +243,9 @@ export class GraphSession {
     this.#keepAlive.push(state);
     this.#api.call('BindInput', this.#binding, names.input, value);
     this.#api.call('BindOutput', this.#binding, names.output, value);
+    if (state.host !== null && this.#rebindsInputs) {
+      this.#hostInputs.push({ name: names.input, value });
+    }
   }
 
   /** Computes one step from the bound inputs into the bound outputs. */

@@ -44,6 +44,9 @@ export class GraphSet {
    * load.
    */
   constructor({ runtime, model, kind, slots, threads, profile }: GraphSetOptions) {
+    if (model.manifest.device !== runtime.device) {
+      throw ModelDirectoryError.madeFor(model, runtime.device);
+    }
     const graphs = graphsFor(model, kind, slots);
     const largest = graphs.at(-1);
     assert(largest !== undefined, 'graphsFor returns at least one graph');
@@ -60,6 +63,7 @@ export class GraphSet {
           path: join(model.path, graph.file),
           weightsDirectory: model.manifest.weightsDirectory,
           weights: graph.weights,
+          hostNodes: graph.hostNodes,
           threads,
           profile,
         }),

@@ -1,0 +1,176 @@
+/**
+ * Operations that a device may lack a kernel for, each in terms of those it has.
+ *
+ * ONNX Runtime's WebGPU provider (1.30) has neither TensorScatter, Attention, RMSNormalization of
+ * opset 21, Sum nor GatherElements; what it lacks would run on the CPU, and what
+ * it reads and writes would travel. Letters: B rows, H query heads, G key heads, T positions, C slots,
+ * hd head width.
+ */
+import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
+import {
+  add,
+  concatenate,
+  modulo,
+  multiply,
+  reshape,
+  transpose,
+} from '../onnx/tensor-operations.ts';
+
+/** ONNX's codes of element types. */
+const INT32 = 6;
+const INT64 = 7;
+
+/** What hides a slot or a candidate. Shaders may take infinities for impossible. */
+export function hidden(graph: GraphBuilder): number {
+  return graph.device === 'webgpu' ? -1e30 : -Infinity;
+}
+
+/** Writes T new vectors into slots of a ring. */
+export type RingWriter = (ring: Value, next: Value) => Value;
+
+/**
+ * @param slot - [B] int64: where the first new vector goes.
+ * @returns (ring [B, G, C, hd], next [B, G, T, hd]) → the ring with them, in place.
+ */
+export function ringWriter(
+  graph: GraphBuilder,
+  slot: Value,
+  shape: { keyHeads: number; length: number; context: number },
+): RingWriter {
+  if (graph.device !== 'webgpu') {
+    return (ring, next) => graph.op('TensorScatter', [ring, next, slot], { mode: 'circular' });
+  }
+  const { batch } = graph;
+  const { keyHeads, length, context } = shape;
+  const size = [batch, keyHeads, length, 1];
+  const everywhere = (of: (row: number, head: number) => number): Value =>
+    graph.integers(
+      range(batch).flatMap((row) =>
+        range(keyHeads).flatMap((head) => range(length).map(() => of(row, head))),
+      ),
+      size,
+    );
+  const slots = modulo(
+    graph,
+    add(graph, reshape(graph, slot, [batch, 1, 1, 1]), graph.integers(range(length), [length, 1])),
+    context,
+  );
+  const indices = concatenate(
+    graph,
+    [
+      everywhere((row) => row),
+      everywhere((_, head) => head),
+      graph.op('Expand', [slots, graph.integers(size)]),
+    ],
+    3,
+  );
+  return (ring, next) => graph.op('ScatterND', [ring, indices, next]);
+}
+
+/**
+ * Queries [B, H, T, hd] over keys and values [B, G, C, hd] → [B, H, T, hd].
+ * @param mask - [B, 1, T, C] to add to the scores, or null.
+ */
+export function attention(
+  graph: GraphBuilder,
+  queries: Value,
+  keys: Value,
+  values: Value,
+  mask: Value | null,
+  shape: AttentionShape,
+): Value {
+  if (graph.device !== 'webgpu') {
+    return graph.op('Attention', [queries, keys, values, ...(mask === null ? [] : [mask])]);
+  }
+  const { rows, heads, keyHeads, length, slots, headWidth } = shape;
+  const shared = heads / keyHeads;
+  const scaled = multiply(graph, queries, graph.floats([1 / Math.sqrt(headWidth)]));
+  // The ring is the larger operand and stays as it is: queries are turned, and scores back.
+  const columns =
+    shared * length === 1
+      ? reshape(graph, scaled, [rows, keyHeads, headWidth, 1])
+      : transpose(
+          graph,
+          reshape(graph, scaled, [rows, keyHeads, shared * length, headWidth]),
+          [0, 1, 3, 2],
+        );
+  const upright = graph.op('MatMul', [keys, columns]); // [B, G, C, r·T]
+  const scores = reshape(
+    graph,
+    shared * length === 1 ? upright : transpose(graph, upright, [0, 1, 3, 2]),
+    [rows, heads, length, slots],
+  );
+  const weights = graph.op('Softmax', [mask === null ? scores : add(graph, scores, mask)], {
+    axis: -1,
+  });
+  const attended = graph.op('MatMul', [
+    reshape(graph, weights, [rows, keyHeads, shared * length, slots]),
+    values,
+  ]);
+  return reshape(graph, attended, [rows, heads, length, headWidth]);
+}
+
+export type AttentionShape = {
+  readonly rows: number;
+  readonly heads: number;
+  readonly keyHeads: number;
+  readonly length: number;
+  readonly slots: number;
+  readonly headWidth: number;
+};
+
+/** x / √(mean of squares + epsilon) · scale. */
+export function rootMeanSquareNorm(
+  graph: GraphBuilder,
+  x: Value,
+  scale: Value,
+  epsilon: number,
+): Value {
+  const type = graph.device === 'webgpu' ? 'SimplifiedLayerNormalization' : 'RMSNormalization';
+  return graph.op(type, [x, scale], { axis: -1, epsilon: { float: epsilon } });
+}
+
+/**
+ * Rotates heads [B, H, T, hd].
+ * @param cosine - [B, T, hd / 2], as `sine`.
+ */
+export function rotaryEmbedding(
+  graph: GraphBuilder,
+  heads: Value,
+  by: { cosine: Value; sine: Value; interleaved: boolean },
+  shape: { rows: number; length: number; headWidth: number },
+): Value {
+  const interleaved = by.interleaved ? 1 : 0;
+  if (graph.device !== 'webgpu') {
+    return graph.op('RotaryEmbedding', [heads, by.cosine, by.sine], { interleaved });
+  }
+  const { rows, length, headWidth } = shape;
+  const table = (values: Value): Value => reshape(graph, values, [rows * length, headWidth / 2]);
+  const lines = graph.integers(range(rows * length), [rows, length]);
+  return graph.contributedOp('RotaryEmbedding', [heads, lines, table(by.cosine), table(by.sine)], {
+    interleaved,
+  });
+}
+
+export function sum(graph: GraphBuilder, values: readonly Value[]): Value {
+  return graph.device === 'webgpu'
+    ? values.reduce((a, b) => add(graph, a, b))
+    : graph.op('Sum', values);
+}
+
+/** Of ids [B, n] int64 those at `places` [B, 1] → [B, 1]. */
+export function pickIds(graph: GraphBuilder, ids: Value, places: Value, n: number): Value {
+  if (graph.device !== 'webgpu') return graph.op('GatherElements', [ids, places], { axis: 1 });
+  const { batch } = graph;
+  const all = reshape(graph, graph.op('Cast', [ids], { to: INT32 }), [batch * n]);
+  const starts = graph.integers(
+    range(batch).map((row) => row * n),
+    [batch, 1],
+  );
+  const picked = graph.op('Gather', [all, add(graph, places, starts)], { axis: 0 });
+  return graph.op('Cast', [picked], { to: INT64 });
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
