@@ -26,7 +26,7 @@ export class ModelDirectoryError extends Error {
 
   static madeFor({ path, manifest }: ModelDirectory, device: string): ModelDirectoryError {
     return new ModelDirectoryError(
-      `The graphs in ${path} are made for ${manifest.device}, not for ${device}. Build the model again with "npm run moshi -- models build --device ${device}".`,
+      `The graphs in ${path} are made for ${manifest.device}, not for ${device}. Build the model with MOSHI_DEVICE=${device}.`,
     );
   }
 

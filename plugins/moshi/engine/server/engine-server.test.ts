@@ -364,8 +364,18 @@ test('a model with too few rows is refused', async () => {
   await expect(start({ slots: 3 })).rejects.toThrow(/3 conversations at once.*1, 2/);
 });
 
-test('a device without its libraries is refused with what to install', async () => {
-  await expect(start({ device: 'cuda' })).rejects.toThrow(/"cuda" cannot be used/);
+test('a device without its libraries, and graphs for another one, are refused with what to do', async () => {
+  await expect(start({ device: 'cuda' })).rejects.toThrow(/made for cpu, not for cuda/);
+  const { directory } = await buildModel({
+    checkpoint: 'demo',
+    outputDirectory: folder,
+    batches: [1],
+    kinds: ['frame'],
+    device: 'cuda',
+  });
+  await expect(start({ device: 'cuda', slots: 1, modelDirectory: directory })).rejects.toThrow(
+    /"cuda" cannot be used/,
+  );
 });
 
 describe('a unix socket', () => {
