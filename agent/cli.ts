@@ -223,28 +223,28 @@ function createProgram(): Command {
     .command('engine')
     .description('run the model for many conversations')
     .action(async () => {
-      const { runEngine } = await import('./commands/engine.ts');
+      const { runEngine } = await import('./commands/services/engine.ts');
       await runEngine(createContext());
     });
   program
     .command('worker')
     .description('join rooms as the agent "moshi"')
     .action(async () => {
-      const { runWorkerCommand } = await import('./commands/worker.ts');
+      const { runWorkerCommand } = await import('./commands/services/worker.ts');
       await runWorkerCommand(createContext());
     });
   program
     .command('serve')
     .description('serve tokens, join links and the page')
     .action(async () => {
-      const { runServe } = await import('./commands/serve.ts');
+      const { runServe } = await import('./commands/services/serve.ts');
       await runServe(createContext());
     });
   program
     .command('build')
     .description('build the page and the graphs of the model')
     .action(async () => {
-      const { runBuild } = await import('./commands/build.ts');
+      const { runBuild } = await import('./commands/services/build.ts');
       await runBuild(createContext());
     });
   program
@@ -280,7 +280,7 @@ function createProgram(): Command {
     .addOption(precisionOption())
     .addOption(deviceOption())
     .action(async (flags: InferFlags) => {
-      const { runInfer } = await import('./commands/infer.ts');
+      const { runInfer } = await import('./commands/speech/infer.ts');
       await runInfer(createContext(overrides(flags)), {
         input: flags.in,
         output: flags.out,
@@ -303,7 +303,7 @@ function createProgram(): Command {
     .addOption(precisionOption())
     .addOption(deviceOption())
     .action(async (flags: TranscribeFlags) => {
-      const { runTranscribe } = await import('./commands/transcribe.ts');
+      const { runTranscribe } = await import('./commands/speech/transcribe.ts');
       await runTranscribe(createContext(overrides(flags)), { input: flags.in, json: flags.json });
     });
   program
@@ -318,7 +318,7 @@ function createProgram(): Command {
       if (flags.codes === undefined && flags.out === undefined) {
         command.error('error: nothing to write: give --codes, --out or both');
       }
-      const { runCodec } = await import('./commands/codec.ts');
+      const { runCodec } = await import('./commands/speech/codec.ts');
       await runCodec(createContext(overrides(flags)), {
         input: flags.in,
         codes: flags.codes,
@@ -342,7 +342,7 @@ function createProgram(): Command {
     .option('--revision <revision>', 'branch, tag or commit', 'main')
     .option('--json', 'for programs')
     .action(async (model: string | undefined, flags: { revision: string; json?: true }) => {
-      const { pullModelCommand } = await import('./commands/models-pull.ts');
+      const { pullModelCommand } = await import('./commands/models/pull.ts');
       await pullModelCommand(createContext(overrides({ model })), {
         revision: flags.revision,
         json: flags.json === true,
@@ -384,7 +384,7 @@ function createProgram(): Command {
     .option('--wav <wav>', 'count the tokens that stay the same on this speech')
     .option('--json', 'for programs')
     .action(async (flags: QuantizeFlags) => {
-      const { runQuantize } = await import('./commands/models-quantize.ts');
+      const { runQuantize } = await import('./commands/models/quantize.ts');
       await runQuantize(createContext(overrides(flags)), {
         precision: flags.precision,
         output: flags.out,
@@ -406,7 +406,7 @@ function createProgram(): Command {
     .requiredOption('--out <folder>', 'folder to make')
     .option('--json', 'for programs')
     .action(async (flags: { like: ArchitectureName; seed: number; out: string; json?: true }) => {
-      const { generateModel } = await import('./commands/models-generate.ts');
+      const { generateModel } = await import('./commands/models/generate.ts');
       await generateModel(createContext(), {
         like: flags.like,
         seed: flags.seed,
@@ -420,7 +420,7 @@ function createProgram(): Command {
     .description('check what this machine can do, and say what to fix')
     .option('--json', 'for programs')
     .action(async (flags: { json?: true }) => {
-      const { runDoctor } = await import('./commands/doctor.ts');
+      const { runDoctor } = await import('./commands/machine/doctor.ts');
       await runDoctor(createContext(), { json: flags.json === true });
     });
 
@@ -430,7 +430,7 @@ function createProgram(): Command {
     .description('speed and quality of the resampler beside SoX’s')
     .option('--json', 'for programs')
     .action(async (flags: { json?: true }) => {
-      const { benchResampler } = await import('./commands/bench-resampler.ts');
+      const { benchResampler } = await import('./commands/bench/resampler.ts');
       await benchResampler({ json: flags.json === true });
     });
   bench
@@ -450,7 +450,7 @@ function createProgram(): Command {
     .option('--peer <python>', 'run PyTorch beside it: a Python that has the package moshi')
     .option('--json', 'for programs')
     .action(async (flags: BenchFrameFlags) => {
-      const { benchFrame } = await import('./commands/bench-frame.ts');
+      const { benchFrame } = await import('./commands/bench/frame.ts');
       await benchFrame(createContext(overrides({ model: flags.model })), {
         like: flags.like ?? null,
         batches: flags.batch,
@@ -472,7 +472,7 @@ function createProgram(): Command {
     .option('--minutes <number>', 'how long', positive, 10)
     .option('--json', 'for programs')
     .action(async (flags: BenchEngineFlags) => {
-      const { benchEngine } = await import('./commands/bench-engine.ts');
+      const { benchEngine } = await import('./commands/bench/engine.ts');
       await benchEngine(createContext(overrides(flags)), {
         conversations: flags.conversations,
         minutes: flags.minutes,
@@ -485,7 +485,7 @@ function createProgram(): Command {
     .option('--frames <number>', 'how many', wholeNumber, 1_000_000)
     .option('--json', 'for programs')
     .action(async (flags: { frames: number; json?: true }) => {
-      const { benchEndless } = await import('./commands/bench-endless.ts');
+      const { benchEndless } = await import('./commands/bench/endless.ts');
       await benchEndless({ frames: flags.frames, json: flags.json === true });
     });
   bench
@@ -501,7 +501,7 @@ function createProgram(): Command {
     .option('--seed <number>', 'the same number gives the same callers', wholeNumber, 0)
     .option('--json', 'for programs')
     .action(async (flags: BenchSimulateFlags) => {
-      const { benchSimulate } = await import('./commands/bench-simulate.ts');
+      const { benchSimulate } = await import('./commands/bench/simulate.ts');
       await benchSimulate({
         ...flags,
         stepsFile: flags.steps ?? null,
@@ -522,7 +522,7 @@ function createProgram(): Command {
     .option('--threads <number>', 'threads within an operator', wholeNumber, 1)
     .option('--json', 'for programs')
     .action(async (flags: Omit<BenchFrameFlags, 'context' | 'frames'>) => {
-      const { benchMemory } = await import('./commands/bench-memory.ts');
+      const { benchMemory } = await import('./commands/bench/memory.ts');
       await benchMemory(createContext(overrides({ model: flags.model })), {
         like: flags.like ?? null,
         batches: flags.batch,
@@ -540,7 +540,7 @@ function createProgram(): Command {
     )
     .option('--json', 'for programs')
     .action(async (flags: { checkpoints?: string; json?: true }) => {
-      const { benchParity } = await import('./commands/bench-parity.ts');
+      const { benchParity } = await import('./commands/bench/parity.ts');
       await benchParity(createContext(), {
         checkpoints: flags.checkpoints,
         json: flags.json === true,
@@ -561,7 +561,7 @@ function createProgram(): Command {
     .option('--whisper <python>', 'count word errors of its voice; a Python with faster-whisper')
     .option('--json', 'for programs')
     .action(async (flags: BenchDemoFlags) => {
-      const { benchDemo } = await import('./commands/bench-demo.ts');
+      const { benchDemo } = await import('./commands/bench/demo.ts');
       await benchDemo(createContext(overrides(flags)), {
         audio: flags.audio ?? null,
         conversations: flags.conversations,
@@ -579,7 +579,7 @@ function createProgram(): Command {
     .description('mouth to ear through a real room')
     .option('--json', 'for programs')
     .action(async (flags: { json?: true }) => {
-      const { benchLatency } = await import('./commands/bench-latency.ts');
+      const { benchLatency } = await import('./commands/bench/latency.ts');
       await benchLatency({ json: flags.json === true });
     });
   return program;

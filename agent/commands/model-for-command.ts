@@ -11,11 +11,11 @@ import { precisionNeeds } from '../../models/precision-needs.ts';
 import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-provider.ts';
 import type { Config } from '../config.ts';
 import { inCache } from './cache-folder.ts';
-import { chooseDevice, freeDeviceMemory } from './choose-device.ts';
-import { choosePrecision, isSmall } from './choose-precision.ts';
+import { chooseDevice, freeDeviceMemory } from './machine/choose-device.ts';
+import { choosePrecision, isSmall } from './machine/choose-precision.ts';
 import type { CommandContext } from './command-context.ts';
-import { defaultThreads } from './default-threads.ts';
-import { measureReadBandwidth } from './memory-bandwidth.ts';
+import { defaultThreads } from './machine/default-threads.ts';
+import { measureReadBandwidth } from './machine/memory-bandwidth.ts';
 
 /** 192 MB, read in some hundredths of a second. */
 const PROBE_MATRICES = 3;

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { RoomEvent } from '@livekit/rtc-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { fetchEngineHealth } from '../../plugins/moshi/index.ts';
-import { readWav } from '../commands/wav.ts';
+import { readWav } from '../commands/wav/wav.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { Caller } from '../testing/caller.ts';
 import { hasProgram } from '../testing/requirements.ts';

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
 import { DeviceThread } from '../../plugins/moshi/engine/device/device-thread.ts';
 import { startEngineServer } from '../../plugins/moshi/engine/server/engine-server.ts';
-import { serveUntil } from '../commands/engine.ts';
+import { serveUntil } from '../commands/services/engine.ts';
 
 const [modelDirectory, url] = process.argv.slice(2);
 if (modelDirectory === undefined || url === undefined) {

@@ -7,7 +7,7 @@ import {
   type PromptModel,
 } from '../../plugins/moshi/engine/prompts/system-prompt.ts';
 import { FRAME_SAMPLES } from '../../plugins/moshi/protocol/messages.ts';
-import { HeardFrames } from '../commands/heard-frames.ts';
+import { HeardFrames } from '../commands/speech/heard-frames.ts';
 import { buildModel } from '../../models/build.ts';
 import { readLanguageModelConfig } from '../../models/checkpoints/language-model-config.ts';
 import type { FixtureName } from '../../models/fixtures/fixture.ts';

@@ -1,0 +1,265 @@
+/** `bench frame`: how long one 80 ms frame takes, what of it, and how near that is to the memory's limit. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
+import path from 'node:path';
+import { resolveModel } from '../../../models/build.ts';
+import type { ArchitectureName } from '../../../models/generate/architectures.ts';
+import type { GraphDescription, Precision } from '../../../models/manifest.ts';
+import { FrameStepper } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
+import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-directory.ts';
+import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
+import { rowBytes } from '../../../plugins/moshi/engine/onnxruntime/tensor.ts';
+import { benchModel, buildBenchModel } from './measured-model.ts';
+import { CommandError, type CommandContext } from '../command-context.ts';
+import { frameShares, FRAME_PARTS, type FramePart } from './frame-profile.ts';
+import { measureReadBandwidth } from '../machine/memory-bandwidth.ts';
+import { measurePeer, type PeerFigures } from './peer-frame.ts';
+
+export interface BenchFrameOptions {
+  /** Architecture to write random weights of, kept in the cache; null for the configured model. */
+  like: ArchitectureName | null;
+  batches: number[];
+  /** Positions filled before the first timed frame. */
+  contexts: number[];
+  precisions: Precision[];
+  threads: number;
+  frames: number;
+  /** A Python that has the package `moshi`, to run beside; null: none. */
+  peer: string | null;
+  json: boolean;
+}
+
+export interface FrameFigures {
+  precision: Precision;
+  batch: number;
+  /** Positions filled before the first timed frame. */
+  context: number;
+  /** Per frame of all rows together. */
+  ms: { min: number; p50: number; p99: number };
+  /** The fastest frame, divided as the profile says. */
+  parts: Record<FramePart, number>;
+  /** Conversations that fit into real time by the median. */
+  timesRealTime: number;
+  /** Operators of the graph. */
+  nodes: number;
+  /** Bytes of inputs and outputs of a frame; states stay where they are. */
+  crossingBytes: number;
+  /** Bytes of weights that a frame reads, and the time this takes at the measured bandwidth. */
+  weightBytes: number;
+  limitMs: number;
+  timesLimit: number;
+  loadSeconds: number;
+}
+
+export interface FrameReport {
+  model: string;
+  processor: string;
+  cores: number;
+  threads: number;
+  frames: number;
+  bytesPerSecond: number;
+  figures: FrameFigures[];
+  /** Kyutai's PyTorch code on the same weights; null if not asked for. */
+  peer: PeerFigures | null;
+}
+
+const FRAME_MS = 80;
+const WARM_UP_FRAMES = 5;
+const PROFILED_FRAMES = 12;
+
+export async function benchFrame(
+  context: CommandContext,
+  options: BenchFrameOptions,
+): Promise<FrameReport> {
+  const { batches, contexts, precisions, threads, frames } = options;
+  const checkpoint = await benchModel(context, options.like);
+  const report: FrameReport = {
+    model: options.like ?? context.config.model.name,
+    processor: cpus()[0]?.model ?? 'unknown',
+    cores: availableParallelism(),
+    threads,
+    frames,
+    bytesPerSecond: await measureReadBandwidth(threads),
+    figures: [],
+    peer: null,
+  };
+  for (const precision of precisions) {
+    for (const batch of batches) {
+      context.remark(`${report.model}: ${precision}, ${batch} at once …`);
+      const directory = await buildBenchModel(context, {
+        checkpoint,
+        precision,
+        batches: [batch],
+      });
+      report.figures.push(
+        ...(await measure({ directory, batch, contexts, threads, frames }, report.bytesPerSecond)),
+      );
+    }
+  }
+  if (options.peer !== null) {
+    context.remark(`${report.model}: ${options.peer} …`);
+    const hub = context.config.hub.cacheDirectory;
+    const { directory } = resolveModel(checkpoint, hub);
+    const python = options.peer;
+    report.peer = await measurePeer(context, { python, checkpoint: directory, threads, frames });
+  }
+  context.print(options.json ? JSON.stringify(report, null, 2) : table(report));
+  return report;
+}
+
+interface Case {
+  directory: string;
+  batch: number;
+  contexts: number[];
+  threads: number;
+  frames: number;
+}
+
+async function measure(
+  { directory, batch, contexts, threads, frames }: Case,
+  bytesPerSecond: number,
+): Promise<FrameFigures[]> {
+  const model = await openModelDirectory(directory);
+  const { manifest } = model;
+  const graph = manifest.graphs.find((one) => one.kind === 'frame' && one.batch === batch);
+  if (graph === undefined) {
+    throw new CommandError(`${directory} has no graph for ${batch} conversations`);
+  }
+  const figures: FrameFigures[] = [];
+  const runtime = new OnnxRuntime('cpu');
+  try {
+    const startMs = performance.now();
+    const stepper = new FrameStepper({ runtime, model, slots: batch, threads });
+    const loadSeconds = (performance.now() - startMs) / 1_000;
+    for (const context of contexts) {
+      const times = timeFrames(stepper, { batch, context, frames });
+      const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
+      const quantile = (share: number): number =>
+        times[Math.min(times.length - 1, Math.floor(share * times.length))] ?? Number.NaN;
+      const ms = { min: quantile(0), p50: quantile(0.5), p99: quantile(0.99) };
+      figures.push({
+        precision: manifest.precision,
+        batch,
+        context,
+        ms,
+        parts: Object.fromEntries(FRAME_PARTS.map((part) => [part, 0])) as FrameFigures['parts'],
+        timesRealTime: (batch * FRAME_MS) / ms.p50,
+        nodes: graph.nodes,
+        crossingBytes: crossingBytes(graph),
+        weightBytes: graph.weightBytes,
+        limitMs,
+        timesLimit: ms.min / limitMs,
+        loadSeconds,
+      });
+    }
+  } finally {
+    runtime.dispose();
+  }
+  // Timing every operator slows the frame down, so parts come from a run of their own.
+  const folder = await mkdtemp(path.join(tmpdir(), 'moshi-profile-'));
+  try {
+    for (const [index, figure] of figures.entries()) {
+      const profiled = new OnnxRuntime('cpu');
+      try {
+        const profile = path.join(folder, `${index}`);
+        const stepper = new FrameStepper({
+          runtime: profiled,
+          model,
+          slots: batch,
+          threads,
+          profile,
+        });
+        timeFrames(stepper, { batch, context: figure.context, frames: PROFILED_FRAMES });
+        const shares = await frameShares(stepper.graphs.endProfile(batch));
+        for (const part of FRAME_PARTS) {
+          figure.parts[part] = shares[part] * figure.ms.min;
+        }
+      } finally {
+        profiled.dispose();
+      }
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  return figures;
+}
+
+/** Sampling as the model's own; every row speaks. @returns ms, ascending. */
+function timeFrames(
+  stepper: FrameStepper,
+  { batch, context, frames }: { batch: number; context: number; frames: number },
+): number[] {
+  const sampling = { textTemperature: 0.7, audioTemperature: 0.8, textTopK: 25, audioTopK: 250 };
+  for (let row = 0; row < batch; row += 1) {
+    stepper.attach(row, { sampling, seed: row });
+    stepper.tensors.execMask[row] = 1;
+  }
+  stepper.graphs.input('offset').int64().fill(BigInt(context));
+  const times: number[] = [];
+  for (let frame = 0; frame < WARM_UP_FRAMES + frames; frame += 1) {
+    const startMs = performance.now();
+    stepper.step(batch);
+    times.push(performance.now() - startMs);
+  }
+  return times.slice(WARM_UP_FRAMES).sort((a, b) => a - b);
+}
+
+function crossingBytes({ inputs, outputs, batch }: GraphDescription): number {
+  return [...inputs, ...outputs].reduce(
+    (sum, { type, shape }) => sum + batch * rowBytes({ type, rowShape: shape.slice(1) }),
+    0,
+  );
+}
+
+function table(report: FrameReport): string {
+  const header = [
+    'precision',
+    'batch',
+    'context',
+    'min ms',
+    'p50',
+    'p99',
+    ...FRAME_PARTS,
+    'weights MB',
+    'limit ms',
+    '× limit',
+    '× real time',
+  ];
+  const rows = report.figures.map((figure) => [
+    figure.precision,
+    String(figure.batch),
+    String(figure.context),
+    figure.ms.min.toFixed(1),
+    figure.ms.p50.toFixed(1),
+    figure.ms.p99.toFixed(1),
+    ...FRAME_PARTS.map((part) => figure.parts[part].toFixed(1)),
+    (figure.weightBytes / 1e6).toFixed(0),
+    figure.limitMs.toFixed(1),
+    figure.timesLimit.toFixed(2),
+    figure.timesRealTime.toFixed(1),
+  ]);
+  const widths = header.map((_, column) =>
+    Math.max(...[header, ...rows].map((row) => (row[column] ?? '').length)),
+  );
+  const [first] = report.figures;
+  return [
+    ...[header, ...rows].map((row) =>
+      row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  '),
+    ),
+    '',
+    `${report.model}: ms per frame of all conversations together; parts divide the fastest frame`,
+    `limit: the frame's weights at ${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s, measured now by products of a vector with matrices`,
+    `${first?.nodes ?? 0} operators and ${((first?.crossingBytes ?? 0) / 1e3).toFixed(0)} kB of inputs and outputs per frame (batch ${first?.batch ?? 0}); weights and states stay where they are`,
+    ...(report.peer === null ? [] : [peerLine(report.peer)]),
+    `${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
+  ].join('\n');
+}
+
+function peerLine(peer: PeerFigures): string {
+  const part = (name: string, { min, p50 }: { min: number; p50: number }): string =>
+    `${name} ${min.toFixed(1)} (${p50.toFixed(1)})`;
+  return (
+    `PyTorch, float32, one conversation, min (p50) ms: ${part('frame', peer.frame)}; ` +
+    [part('encode', peer.encode), part('model', peer.model), part('decode', peer.decode)].join(', ')
+  );
+}
