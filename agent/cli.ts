@@ -91,6 +91,7 @@ interface InferFlags {
   voice?: string;
   voiceLoudness: number | 'off';
   prompt?: string;
+  say?: string;
   condition: Record<string, string>;
   guidance?: string;
   lora?: string;
@@ -264,6 +265,7 @@ function createProgram(): Command {
       REFERENCE_LUFS,
     )
     .option('--prompt <text>', 'for PersonaPlex: its role, in words')
+    .option('--say <text>', 'make the model say this, at its own pace')
     .option('--condition <name=value>', 'for models with conditions; can be repeated', addPair, {})
     .option(
       '--guidance <strength>',
@@ -290,6 +292,7 @@ function createProgram(): Command {
         voice: flags.voice,
         voiceLoudness: flags.voiceLoudness === 'off' ? null : flags.voiceLoudness,
         prompt: flags.prompt,
+        say: flags.say,
         conditions: flags.condition,
         tailSeconds: flags.tail,
       });

@@ -17,7 +17,7 @@
  * | `pcm` | f32 [B,1,1920] | what the user said, 24 kHz |
  * | `offset` | i64 [B] | steps this row has executed since its reset; the host adds 1 after each executed step. All positions, delays and first-frame rules derive from it, so offset 0 with zeroed state is a new conversation |
  * | `exec_mask` | bool [B] | rows that step; the state of others does not move and their outputs mean nothing |
- * | `forced_text` | i64 [B] | token that replaces the sampled one, or -1 |
+ * | `forced_text` | i64 [B] | token that replaces the sampled one; -1: none; -2 - t: token t replaces whatever is sampled but padding and its end, so that the model keeps its own pauses |
  * | `forced_codes` | i64 [B,N] | codes that replace the sampled (first D) or heard (last U) ones, or -1. A row whose heard codes are all forced does not listen: `pcm` is not encoded and its encoder waits. Whoever forces tokens checks their range: one beyond its table fails the whole run |
  * | `text_temperature`, `audio_temperature` | f32 [B] | 0 means greedy |
  * | `text_top_k`, `audio_top_k` | i64 [B] | 1 … the width of the noise |

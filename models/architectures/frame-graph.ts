@@ -11,7 +11,7 @@
  */
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { LanguageModelConfig } from '../checkpoints/language-model-config.ts';
-import { forceToken, sample, sampler } from '../layers/sampling.ts';
+import { forceToken, sample, sampler, scriptToken } from '../layers/sampling.ts';
 import { laterStreamRows, unforcedStreamRows } from '../layers/stream-rows.ts';
 import type { Device } from '../manifest.ts';
 import { GraphBuilder, type Value } from '../onnx/graph-builder.ts';
@@ -92,10 +92,11 @@ export function frameGraph(
     noise: reshape(graph, textNoise, [batch, 1, widths.text]),
     width: widths.text,
   });
-  const text = forceToken(
+  const text = scriptToken(
     graph,
     reshape(graph, forcedText, [batch, 1]),
     sample(graph, textSampler, textLogits, 0),
+    [config.paddingToken, config.endOfPaddingToken],
   ); // [B, 1]
 
   const audioSampler = sampler(graph, {

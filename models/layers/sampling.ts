@@ -65,6 +65,25 @@ export function sample(graph: GraphBuilder, by: Sampler, logits: Value, draw: nu
   return pickIds(graph, tokens, choice, by.width);
 }
 
+/**
+ * What a text script allows in this step (manifest.ts, `forced_text`): `forced` where it is not
+ * negative; for -2 - t every token but those of `padding` becomes t; -1 leaves `token`. All [B, n].
+ */
+export function scriptToken(
+  graph: GraphBuilder,
+  forced: Value,
+  token: Value,
+  padding: readonly number[],
+): Value {
+  const isPadding = padding
+    .map((id) => graph.op('Equal', [token, graph.integers([id])]))
+    .reduce((one, other) => graph.op('Or', [one, other]));
+  const isFree = graph.op('GreaterOrEqual', [forced, graph.integers([-1])]);
+  const keeps = graph.op('Or', [isFree, isPadding]);
+  const replacement = graph.op('Sub', [graph.integers([-2]), forced]);
+  return forceToken(graph, forced, where(graph, keeps, token, replacement));
+}
+
 /** `forced` where it is not negative, else `token`; both [B, n]. */
 export function forceToken(graph: GraphBuilder, forced: Value, token: Value): Value {
   const given = graph.op('GreaterOrEqual', [forced, graph.integers([0])]);

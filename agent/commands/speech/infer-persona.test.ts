@@ -54,6 +54,7 @@ async function infer(
     voice: undefined,
     voiceLoudness: null,
     prompt: undefined,
+    say: undefined,
     tailSeconds: 0,
     ...options,
   });

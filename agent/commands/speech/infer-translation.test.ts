@@ -48,6 +48,17 @@ async function infer(
   return { ...outcome, tokens };
 }
 
+test('a model that translates cannot be told what to say', async () => {
+  await generateCheckpoint({
+    architecture: UNUSUAL_TRANSLATION,
+    seed: 4,
+    directory: file('translation'),
+  });
+  const outcome = await infer(file('translation'), '--in', SPEECH, '--say', 'Good morning.');
+  expect(outcome).toMatchObject({ exitCode: 1, tokens: null });
+  expect(outcome.stderr).toMatch(/^error: [^\n]*cannot be told what to say: leave out --say/);
+});
+
 test('the first frame comes twice, then the end in place of codes, then silence', () => {
   const model = {
     endOfStreamToken: END,

@@ -114,6 +114,20 @@ describe.each(CHECKPOINTS)('the checkpoint %s', (checkpoint) => {
   });
 });
 
+test('infer makes the demo model say a text, longer than what it hears', async () => {
+  await writeWav(file('quiet.wav'), { sampleRate: 24_000, samples: new Float32Array(12_000) });
+  const outcome = await moshi(
+    ...['infer', '--model', 'demo', '--in', file('quiet.wav'), '--out', file('o.wav')],
+    ...['--greedy', '--say', 'My name is Mo, a small demo model.'],
+  );
+  expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(outcome.stdout).toBe('My name is Mo, a small demo model.\n');
+  const { samples } = await readWav(file('o.wav'));
+  // It says it in about five seconds, and nobody waits for its greatest patience.
+  expect(samples.length / 24_000).toBeGreaterThan(3);
+  expect(samples.length / 24_000).toBeLessThan(9);
+});
+
 test('infer hears speech at 22.05 kHz', async () => {
   const outcome = await moshi(
     ...['infer', '--model', TINY, '--in', SPEECH, '--out', file('o.wav')],
@@ -144,6 +158,12 @@ describe('bad input gets one line that says what to do', () => {
     ['an unknown model', ['--model', 'nobody', '--in', SPEECH], /no model "nobody"/],
     ['a file that is not there', ['--model', TINY, '--in', '/no/such.wav'], /\/no\/such\.wav/],
     ['a file that is no WAV', ['--model', TINY, '--in', import.meta.filename], /infer\.test\.ts/],
+    ['nothing to say', ['--in', SPEECH, '--say', ''], /nothing to say: the text is empty/],
+    [
+      'too much to say',
+      ['--in', SPEECH, '--say', 'one two '.repeat(1_000)],
+      /tokens, 1000 are the most: make it shorter/,
+    ],
     [
       'a folder that cannot be written to',
       ['--model', TINY, '--in', SPEECH, '--tokens', '/no/such/t.json'],

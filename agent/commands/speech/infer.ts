@@ -1,16 +1,20 @@
 /** `infer`: one conversation from a file, no room. */
 import { randomInt } from 'node:crypto';
+import path from 'node:path';
+import { openTokenizer } from '../../../models/tokenizer/tokenizer.ts';
 import { chooseConditions } from '../../../plugins/moshi/engine/prompts/condition-choice.ts';
 import { openRunner, type FrameResult } from '../../../plugins/moshi/engine/runner.ts';
+import { ScriptedSpeech } from '../../../plugins/moshi/engine/prompts/scripted-speech.ts';
 import type { SystemPrompt } from '../../../plugins/moshi/engine/prompts/system-prompt.ts';
 import {
   openModelDirectory,
   readVocabulary,
 } from '../../../plugins/moshi/engine/model/model-directory.ts';
 import { StreamingTextDecoder } from '../../../plugins/moshi/engine/text/text-decoder.ts';
+import { FRAME_SAMPLES } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { defaultThreads } from '../machine/default-threads.ts';
-import { inferSteps } from './infer-steps.ts';
+import { inferSteps, type InferStep } from './infer-steps.ts';
 import { requireVoice } from '../model-abilities.ts';
 import { buildGraphs, type BuiltModel } from '../model-for-command.ts';
 import { Progress } from '../progress.ts';
@@ -35,6 +39,8 @@ export interface InferOptions {
   voiceLoudness: VoiceLoudness;
   /** Role in words, for models that take one. */
   prompt: string | undefined;
+  /** What the model is made to say, whatever it hears; undefined: what it will. */
+  say: string | undefined;
   /** Most seconds that a model which ends a stream gets to do so after the speech. */
   tailSeconds: number;
 }
@@ -55,6 +61,8 @@ export interface InferTokens {
 }
 
 const FRAMES_PER_SECOND = 12.5;
+/** That the sound of a script's last word may take. */
+const LAST_WORD_FRAMES = 12;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 
 export async function runInfer(context: CommandContext, options: InferOptions): Promise<void> {
@@ -75,6 +83,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   const { conditions } = options;
   chooseConditions(manifest, { conditions }); // Throws before the model is loaded.
   const prompt = await promptOf(context, built, options);
+  const script = await scriptOf(built, options);
   const decoder = new StreamingTextDecoder(await readVocabulary(model));
   const runner = await openRunner({
     modelDirectory: directory,
@@ -88,12 +97,17 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
       conditions,
       ...(options.greedy && { sampling: GREEDY }),
       ...(prompt !== undefined && { prompt }),
+      ...(script !== undefined && { script }),
     });
     const tokens: InferTokens = { frames: 0, text: [], audio: [], transcript: '' };
     const voice: Float32Array[] = [];
     const tail = { text: [] as number[], audio: [] as number[][] };
     const tailFrames = Math.ceil(options.tailSeconds * FRAMES_PER_SECOND);
-    const steps = inferSteps(manifest, frames, tailFrames);
+    const steps: InferStep[] = inferSteps(manifest, frames, tailFrames);
+    if (script !== undefined) {
+      // Whether the file is long enough for the text is known only afterwards.
+      steps.push(...silentSteps(script.mostSteps + manifest.maxDelay + LAST_WORD_FRAMES));
+    }
     const take = (
       { pcm, frameTokens: [text = 0, ...audio] }: FrameResult,
       isTail: boolean,
@@ -111,6 +125,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
       take(first, false);
     }
     let hasEnded = false;
+    let framesAfterScript = 0;
     const progress = new Progress({
       unit: 'frames',
       total: steps.length,
@@ -127,6 +142,10 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
       take(result, isTail);
       if (isTail && result.frameTokens[0] === manifest.endOfStreamToken) {
         hasEnded = true;
+        break;
+      }
+      framesAfterScript = script?.isDone === true ? framesAfterScript + 1 : 0;
+      if (index >= frames.length && framesAfterScript > manifest.maxDelay + LAST_WORD_FRAMES) {
         break;
       }
     }
@@ -157,6 +176,29 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   } finally {
     runner.dispose();
   }
+}
+
+/** @throws CommandError, ScriptError saying why the text cannot be said. */
+async function scriptOf(
+  { directory, manifest }: BuiltModel,
+  { say }: InferOptions,
+): Promise<ScriptedSpeech | undefined> {
+  if (say === undefined) {
+    return undefined;
+  }
+  if (manifest.endOfStreamToken !== null) {
+    throw new CommandError(
+      `the model ${manifest.name} translates what it hears and cannot be told what to say: ` +
+        'leave out --say, or choose a Moshi or PersonaPlex',
+    );
+  }
+  const tokenizer = await openTokenizer(path.join(directory, manifest.tokenizerFile));
+  return new ScriptedSpeech({ ...manifest, pieces: tokenizer.pieces }, tokenizer.encode(say));
+}
+
+function silentSteps(count: number): InferStep[] {
+  const silence = new Float32Array(FRAME_SAMPLES);
+  return Array.from({ length: count }, () => ({ pcm: silence, isTail: false }));
 }
 
 /** Undefined for a model that takes no prompt. */

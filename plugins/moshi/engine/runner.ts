@@ -11,7 +11,8 @@ import { GraphSet } from './stepping/graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model/model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
-import type { SystemPrompt } from './prompts/system-prompt.ts';
+import type { ScriptedSpeech } from './prompts/scripted-speech.ts';
+import { FREE, type SystemPrompt } from './prompts/system-prompt.ts';
 import { StreamingTextDecoder } from './text/text-decoder.ts';
 
 export type RunnerOptions = {
@@ -59,6 +60,8 @@ export type ConversationOptions = ConditionWishes & {
   seed?: number;
   /** What the model goes through before the conversation; its manifest must have a prompt. */
   prompt?: SystemPrompt;
+  /** What the model is made to say, from its first own frame on. */
+  script?: ScriptedSpeech;
 };
 
 const OUTPUTS = new Set(['pcm_out', 'text_token', 'frame_tokens', 'pauses']);
@@ -68,6 +71,8 @@ export class Runner {
   readonly #runtime: OnnxRuntime;
   readonly #stepper: FrameStepper;
   readonly #decoders: StreamingTextDecoder[];
+  /** By row. */
+  readonly #scripts = new Map<number, ScriptedSpeech>();
 
   /** Use `openRunner`. */
   constructor(
@@ -91,7 +96,7 @@ export class Runner {
    */
   start(
     row: number,
-    { sampling, seed = 0, prompt, ...wishes }: ConversationOptions = {},
+    { sampling, seed = 0, prompt, script, ...wishes }: ConversationOptions = {},
   ): FrameResult | null {
     this.#stepper.attach(row, {
       sampling: { ...this.manifest.sampling, ...sampling },
@@ -99,13 +104,21 @@ export class Runner {
       ...wishes,
     });
     this.#decoders[row]?.reset();
+    this.#scripts.delete(row);
     const promptSteps = prompt === undefined ? 0 : this.#stepper.prompt(row, prompt);
     const silence = new Float32Array(this.manifest.frameSamples);
     let last: FrameResult | null = null;
     for (let step = 0; step < promptSteps; step += 1) {
       // The model is made to write the prompt's text; it is none of the transcript.
       this.#decoders[row]?.reset();
+      // The last step is the first whose text is the model's own.
+      if (step === promptSteps - 1 && script !== undefined) {
+        this.#scripts.set(row, script);
+      }
       last = this.step([{ row, pcm: silence }])[0] ?? null;
+    }
+    if (script !== undefined) {
+      this.#scripts.set(row, script);
     }
     return last;
   }
@@ -127,7 +140,7 @@ export class Runner {
       assert(pcm.length === frameSamples, `a frame has ${frameSamples} samples, got ${pcm.length}`);
       tensors.pcm.set(pcm, row * frameSamples);
       tensors.execMask[row] = 1;
-      tensors.forcedText[row] = BigInt(forcedText ?? -1);
+      tensors.forcedText[row] = BigInt(forcedText ?? this.#scripts.get(row)?.next() ?? FREE);
       for (let codebook = 0; codebook < codebooks; codebook += 1) {
         tensors.forcedCodes[row * codebooks + codebook] = BigInt(forcedCodes?.[codebook] ?? -1);
       }
@@ -139,6 +152,9 @@ export class Runner {
     if (failed.length > 0) {
       throw new Error(`The model's output in row ${failed.join(', ')} is not finite.`);
     }
+    for (const { row } of inputs) {
+      this.#scripts.get(row)?.took(Number(tensors.textToken[row]));
+    }
     return inputs.map(({ row }) => this.#result(row));
   }
 
@@ -149,6 +165,12 @@ export class Runner {
     assert(decoder !== undefined && to < this.#decoders.length, `there is no row ${from} or ${to}`);
     this.#decoders[from] = this.#decoders[to] as StreamingTextDecoder;
     this.#decoders[to] = decoder;
+    const script = this.#scripts.get(from);
+    this.#scripts.delete(from);
+    this.#scripts.delete(to);
+    if (script !== undefined) {
+      this.#scripts.set(to, script);
+    }
   }
 
   /** Copies a conversation aside between two steps. */

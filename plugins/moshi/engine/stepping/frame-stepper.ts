@@ -307,6 +307,7 @@ export class FrameStepper {
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
         this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
+        this.tensors.forcedText[slot] = FREE;
         if (!this.#isMeaningful(slot)) {
           failed.push(slot);
           this.reset(slot);
@@ -347,7 +348,10 @@ export class FrameStepper {
     const step = of.steps[done];
     const { forcedText, forcedCodes } = this.tensors;
     const codebooks = this.#manifest.generatedCodebooks + this.#manifest.heardCodebooks;
-    forcedText[slot] = BigInt(step?.text ?? FREE);
+    // Where the prompt leaves the text free, what its caller wants of it stays.
+    if (step !== undefined && BigInt(step.text) !== FREE) {
+      forcedText[slot] = BigInt(step.text);
+    }
     for (let codebook = 0; codebook < codebooks; codebook += 1) {
       forcedCodes[slot * codebooks + codebook] = BigInt(step?.codes[codebook] ?? FREE);
     }
