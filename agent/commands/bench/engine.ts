@@ -40,7 +40,7 @@ export interface EngineFigures {
   attachMs: { p50: number; p99: number };
   /** Of the engine's main thread. */
   eventLoopDelayP99Ms: number;
-  /** All but ONNX Runtime's run, both threads, for every 80 ms of all conversations together. */
+  /** CPU time of both threads without ONNX Runtime's, for every 80 ms of all conversations together. */
   hostMsPerFrame: number;
   bytesPerConversation: number;
 }
@@ -112,9 +112,7 @@ async function measure(
     const spentMs = (name: string): number =>
       ((after.get(name) ?? 0) - (before.get(name) ?? 0)) * 1000;
     const hostMs =
-      spentMs('moshi_main_thread_seconds_total') +
-      spentMs('moshi_step_seconds_sum') -
-      spentMs('moshi_run_seconds_total');
+      spentMs('moshi_main_thread_seconds_total') + spentMs('moshi_device_thread_seconds_total');
     const all = (pick: (client: Caller) => number[]): number[] =>
       clients.flatMap(pick).sort((a, b) => a - b);
     const total = (pick: (client: Caller) => number): number =>

@@ -74,6 +74,26 @@ describe('a conversation', () => {
     expect(texts).toEqual([' word0', ' word1', ' word2', ' word3']);
   });
 
+  test('sends whole frames, of whatever portions they came in, and begins a new one after a reset', async () => {
+    const engine = await startStub();
+    const conversation = converse({ engineUrl: engine.url });
+    await next(conversation, 'ready');
+    const messages: number[] = [];
+    for (const socket of engine.sockets) {
+      socket.on('message', (data: Buffer, isBinary) => isBinary && messages.push(data.length));
+    }
+    for (let sent = 0; sent < 4_000; sent += 480) {
+      conversation.pushSamples(new Float32Array(480));
+    }
+    await vi.waitUntil(() => messages.length === 2);
+    conversation.reset();
+    await next(conversation, 'reset_done');
+    conversation.pushSamples(new Float32Array(FRAME_SAMPLES));
+    await next(conversation, 'frame');
+    expect(messages).toEqual([1, 1, 1].map(() => 4 + FRAME_SAMPLES * 4));
+    expect(engine.heardSamples).toBe(3 * FRAME_SAMPLES);
+  });
+
   test('reaches a unix socket whose path has blanks and colons', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'moshi test: '));
     const engine = await startStub(join(folder, 'engine.sock'));

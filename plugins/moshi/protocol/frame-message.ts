@@ -47,7 +47,10 @@ export function encodeAudioMessage(samples: Float32Array): Uint8Array {
   return message;
 }
 
-/** @throws ProtocolError if the bytes are not an audio message or hold a value that is not finite. */
+/**
+ * @returns Samples that share the message's memory where its alignment allows.
+ * @throws ProtocolError if the bytes are not an audio message or hold a value that is not finite.
+ */
 export function decodeAudioMessage(message: Uint8Array): Float32Array {
   const payloadBytes = message.byteLength - AUDIO_HEADER_BYTES;
   if (payloadBytes < 4 || payloadBytes % 4 !== 0) {
@@ -59,8 +62,11 @@ export function decodeAudioMessage(message: Uint8Array): Float32Array {
   if (kind !== KIND_AUDIO) {
     throw new ProtocolError(`Expected binary kind ${KIND_AUDIO} (audio), got ${kind}.`);
   }
-  const samples = new Float32Array(payloadBytes / 4);
-  new Uint8Array(samples.buffer).set(message.subarray(AUDIO_HEADER_BYTES));
+  const start = message.byteOffset + AUDIO_HEADER_BYTES;
+  const samples =
+    start % 4 === 0
+      ? new Float32Array(message.buffer, start, payloadBytes / 4)
+      : new Float32Array(Uint8Array.from(message.subarray(AUDIO_HEADER_BYTES)).buffer);
   for (let index = 0; index < samples.length; index += 1) {
     if (!Number.isFinite(samples[index])) {
       throw new ProtocolError(`Sample ${index} of an audio message is not a finite number.`);

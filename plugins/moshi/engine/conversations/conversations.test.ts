@@ -62,7 +62,7 @@ class ManualDevice implements SteppingDevice {
   }
 
   async end(
-    outcome: StepOutcome | Error = { ok: true, stepMs: 5, runMs: 4, failedSlots: [] },
+    outcome: StepOutcome | Error = { ok: true, stepMs: 5, hostMs: 1, failedSlots: [] },
   ): Promise<void> {
     if (outcome instanceof Error) this.#end?.reject(outcome);
     else this.#end?.resolve(outcome);
@@ -75,7 +75,7 @@ function setUp() {
   const failures: string[] = [];
   const metrics = new EngineMetrics(
     { total: SLOTS, usable: () => SLOTS, used: () => 0 },
-    { activeMs: 0, takeDelayP99Ms: () => 0 },
+    { cpuMs: 0, takeDelayP99Ms: () => 0 },
   );
   const conversations = new Conversations({
     device,
@@ -156,7 +156,7 @@ test('a row without a sound ends its conversation and no other', async () => {
   await device.end();
   a.conversation.push(frame);
   b.conversation.push(frame);
-  await device.end({ ok: true, stepMs: 5, runMs: 4, failedSlots: [0] });
+  await device.end({ ok: true, stepMs: 5, hostMs: 1, failedSlots: [0] });
   await device.end();
   expect(await metrics.registry.metrics()).toContain('moshi_faults_total{fault="row_failed"} 1');
   expect(a.ends).toHaveLength(1);

@@ -31,6 +31,7 @@ export type ConversationListener = {
   onReady: () => void;
   /** One more step of the prompt is done. */
   onPrompting?: (stepsLeft: number) => void;
+  /** The samples may be read until this returns. */
   onFrame: (frame: FrameMessage) => void;
   /** The conversation has ended and its slot is free. */
   onFailed: (message: string) => void;
@@ -318,7 +319,7 @@ export class Conversations {
       stepMs,
       queuedMs,
       droppedFrames: state.droppedFrames,
-      pcm: device.tensors.pcmOut.slice(slot * FRAME_SAMPLES, (slot + 1) * FRAME_SAMPLES),
+      pcm: device.tensors.pcmOut.subarray(slot * FRAME_SAMPLES, (slot + 1) * FRAME_SAMPLES),
     };
   }
 

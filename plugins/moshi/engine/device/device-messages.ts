@@ -37,7 +37,7 @@ export type DeviceReply =
     }
   | { type: 'refused'; errorName: string; message: string }
   | { type: 'prompted'; id: number; promptSteps: number }
-  /** `runMs` of `stepMs` passed in ONNX Runtime. */
-  | { type: 'stepped'; stepMs: number; runMs: number; failedSlots: number[] }
+  /** `hostMs`: CPU time of this thread since the step before, without what it spent in ONNX Runtime. */
+  | { type: 'stepped'; stepMs: number; hostMs: number; failedSlots: number[] }
   | { type: 'step_failed'; message: string }
   | { type: 'closed' };

@@ -6,7 +6,7 @@ import { frameTensors, type FrameTensors, type RowOptions } from '../stepping/fr
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 export type StepOutcome =
-  | { ok: true; stepMs: number; runMs: number; failedSlots: number[] }
+  | { ok: true; stepMs: number; hostMs: number; failedSlots: number[] }
   | { ok: false; message: string };
 
 /** What steps conversations for the engine: a worker thread, or a test's stand-in. */
@@ -163,8 +163,8 @@ export class DeviceThread implements SteppingDevice {
     const waiting = this.#waiting;
     this.#waiting = null;
     if (reply.type === 'stepped') {
-      const { stepMs, runMs, failedSlots } = reply;
-      waiting?.resolve({ ok: true, stepMs, runMs, failedSlots });
+      const { stepMs, hostMs, failedSlots } = reply;
+      waiting?.resolve({ ok: true, stepMs, hostMs, failedSlots });
     } else if (reply.type === 'step_failed') {
       waiting?.resolve({ ok: false, message: reply.message });
     }

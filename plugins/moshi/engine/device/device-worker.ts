@@ -8,6 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
 import { FrameStepper } from '../stepping/frame-stepper.ts';
 import { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
+import { threadCpuMs } from '../thread-cpu-time.ts';
 
 const port = parentPort;
 if (port === null) {
@@ -24,12 +25,23 @@ function open({ device, ...options }: DeviceOptions): {
   return { runtime, stepper: new FrameStepper({ runtime, ...options }) };
 }
 
+/** CPU time of this thread that has been reported, or is none of a step's. */
+let reportedMs = 0;
+
+/** CPU time of this thread since it was last asked, without what it spent in ONNX Runtime. */
+function takeHostMs(stepper: FrameStepper): number {
+  const allMs = threadCpuMs() - stepper.runCpuMs;
+  const hostMs = allMs - reportedMs;
+  reportedMs = allMs;
+  return hostMs;
+}
+
 function step(stepper: FrameStepper, batch: number): DeviceReply {
   const startMs = performance.now();
   try {
     const failedSlots = stepper.step(batch);
     const stepMs = performance.now() - startMs;
-    return { type: 'stepped', stepMs, runMs: stepper.runMs, failedSlots };
+    return { type: 'stepped', stepMs, hostMs: takeHostMs(stepper), failedSlots };
   } catch (error) {
     return { type: 'step_failed', message: describe(error) };
   }
@@ -69,10 +81,12 @@ try {
         port.close();
     }
   });
+  const idleStepMs = stepper.measureIdleSteps(() => performance.now());
+  takeHostMs(stepper);
   reply({
     type: 'ready',
     batches: stepper.batches,
-    idleStepMs: stepper.measureIdleSteps(() => performance.now()),
+    idleStepMs,
     buffers: stepper.buffers(),
     runtimeVersion: runtime.version,
   });

@@ -30,7 +30,7 @@ export class EngineMetrics {
   readonly #dropped: Counter;
   readonly #faults: Counter;
   readonly #moves: Counter;
-  readonly #runSeconds: Counter;
+  readonly #deviceThreadSeconds: Counter;
   readonly #prompts: Counter;
   readonly #errors: Counter;
   readonly #stepSeconds: Histogram;
@@ -41,7 +41,7 @@ export class EngineMetrics {
 
   constructor(
     slots: { total: number; usable: () => number; used: () => number },
-    host: Pick<HostLoad, 'activeMs' | 'takeDelayP99Ms'>,
+    host: Pick<HostLoad, 'cpuMs' | 'takeDelayP99Ms'>,
   ) {
     const registers = [this.registry];
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
@@ -66,14 +66,17 @@ export class EngineMetrics {
     this.#rowSteps = counter('moshi_frames_total', 'Frames of 80 ms computed, all conversations.');
     this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
-    this.#runSeconds = counter('moshi_run_seconds_total', 'Time that steps spent in ONNX Runtime.');
+    this.#deviceThreadSeconds = counter(
+      'moshi_device_thread_seconds_total',
+      'CPU time of the thread that runs the graphs, without what it spent in ONNX Runtime.',
+    );
     new Counter({
       name: 'moshi_main_thread_seconds_total',
-      help: 'Time that the main thread has worked.',
+      help: 'CPU time of the main thread.',
       registers,
       collect() {
         this.reset();
-        this.inc(host.activeMs / 1000);
+        this.inc(host.cpuMs / 1000);
       },
     });
     new Gauge({
@@ -121,9 +124,12 @@ export class EngineMetrics {
     });
   }
 
-  /** @param step - Times of a step on the device; `runMs` of it passed in ONNX Runtime. */
-  step({ stepMs, runMs }: { stepMs: number; runMs: number }, frames: number): void {
-    this.#runSeconds.inc(runMs / 1000);
+  /**
+   * @param step - `stepMs`: its time on the device. `hostMs`: CPU time of the device's thread since
+   *   the step before, without what it spent in ONNX Runtime.
+   */
+  step({ stepMs, hostMs }: { stepMs: number; hostMs: number }, frames: number): void {
+    this.#deviceThreadSeconds.inc(hostMs / 1000);
     this.#recentMs[this.#stepsTotal % RECENT_STEPS] = stepMs;
     this.#stepsTotal += 1;
     this.#steps.inc();

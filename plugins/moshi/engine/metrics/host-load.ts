@@ -1,5 +1,7 @@
 /** What the engine's main thread has to do, and how late it comes to it. */
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+
+import { threadCpuMs } from '../thread-cpu-time.ts';
 
 /** How often the loop is asked whether it is on time, ms. */
 const RESOLUTION_MS = 20;
@@ -19,9 +21,9 @@ export class HostLoad {
     return Math.max(0, lateMs);
   }
 
-  /** Time that the main thread has worked, since the process began, ms. */
-  get activeMs(): number {
-    return performance.eventLoopUtilization().active;
+  /** CPU time of the calling thread, which is the main thread, since the process began, ms. */
+  get cpuMs(): number {
+    return threadCpuMs();
   }
 
   stop(): void {

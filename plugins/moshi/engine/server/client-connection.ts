@@ -128,7 +128,7 @@ export class ClientConnection {
       return;
     }
     const samples = decodeAudioMessage(bytes);
-    if (samples.some((sample) => Math.abs(sample) > LOUDEST_SAMPLE)) {
+    if (isTooLoud(samples)) {
       this.end('bad_message', `A sample is beyond ±${LOUDEST_SAMPLE}; full scale is ±1.`);
       return;
     }
@@ -273,6 +273,15 @@ function definedOnly<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as {
     [K in keyof T]?: Exclude<T[K], undefined>;
   };
+}
+
+function isTooLoud(samples: Float32Array): boolean {
+  for (let index = 0; index < samples.length; index += 1) {
+    if (Math.abs(samples[index] ?? 0) > LOUDEST_SAMPLE) {
+      return true;
+    }
+  }
+  return false;
 }
 
 function asBytes(data: RawData): Uint8Array {

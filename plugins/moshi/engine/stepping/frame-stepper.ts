@@ -4,7 +4,6 @@
  * Blocks while a graph runs, so it lives in the engine's worker thread, or in a command's process.
  */
 import { strict as assert } from 'node:assert';
-import { performance } from 'node:perf_hooks';
 
 import type { ModelManifest, SamplingOptions } from '../../../../models/manifest.ts';
 import {
@@ -16,6 +15,7 @@ import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
 import { RandomGenerator } from '../random.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
+import { threadCpuMs } from '../thread-cpu-time.ts';
 
 /** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
 export type FrameTensors = {
@@ -92,7 +92,7 @@ export class FrameStepper {
   readonly graphs: GraphSet;
   readonly #manifest: ModelManifest;
   readonly #rows: (Row | null)[];
-  #runMs = 0;
+  #runCpuMs = 0;
   readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
   readonly #textNoise: Float32Array;
@@ -129,9 +129,9 @@ export class FrameStepper {
     return this.#manifest.generatedCodebooks > 0;
   }
 
-  /** What ONNX Runtime took of the last step, ms. */
-  get runMs(): number {
-    return this.#runMs;
+  /** CPU time that all steps so far took of this thread in ONNX Runtime, ms. */
+  get runCpuMs(): number {
+    return this.#runCpuMs;
   }
 
   buffers(): FrameBuffers {
@@ -300,9 +300,9 @@ export class FrameStepper {
         this.#drawNoise(slot);
       }
     }
-    const startMs = performance.now();
+    const startMs = threadCpuMs();
     this.graphs.run(batch);
-    this.#runMs = performance.now() - startMs;
+    this.#runCpuMs += threadCpuMs() - startMs;
     const failed: number[] = [];
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
