@@ -1,18 +1,12 @@
-/** `models list | build | inspect`. */
+/** `models list`: what has a short name, and what it needs. */
 import {
   CATALOGUE,
   findPulled,
   resolveModel,
   type CatalogueEntry,
-} from '../../models/catalogue.ts';
-import { catalogueFacts, type CatalogueFacts } from '../../models/catalogue-facts.ts';
-import { inspectCheckpoint } from '../../models/inspect.ts';
-import type { CommandContext } from './command-context.ts';
-import { adaptersOf, buildForEngine } from './model-for-command.ts';
-
-export interface OutputFormat {
-  json: boolean;
-}
+} from '../../../models/catalogue.ts';
+import { catalogueFacts, type CatalogueFacts } from '../../../models/catalogue-facts.ts';
+import type { CommandContext } from '../command-context.ts';
 
 /** One model of the catalogue, as `models list --json` prints it. */
 export type ListedModel = CatalogueEntry &
@@ -21,7 +15,10 @@ export type ListedModel = CatalogueEntry &
     directory: string | null;
   };
 
-export async function listModels(context: CommandContext, format: OutputFormat): Promise<void> {
+export async function listModels(
+  context: CommandContext,
+  format: { json: boolean },
+): Promise<void> {
   const models = await Promise.all(
     CATALOGUE.map(async (entry): Promise<ListedModel> => ({
       ...entry,
@@ -56,32 +53,4 @@ function directoryOf({ name, repository }: CatalogueEntry, cacheDirectory: strin
   if (repository === null) return resolveModel(name).directory;
   const found = findPulled(repository, cacheDirectory);
   return 'directory' in found ? found.directory : null;
-}
-
-export async function buildModelCommand(
-  context: CommandContext,
-  format: OutputFormat,
-): Promise<void> {
-  const { directory, manifest } = await buildForEngine(context);
-  const batches = manifest.graphs.map(({ batch }) => batch);
-  if (format.json) {
-    context.print(JSON.stringify({ name: manifest.name, directory, batches }));
-  } else {
-    context.print(`${manifest.name} for ${batches.join(', ')} conversations: ${directory}`);
-  }
-}
-
-/** Reads the checkpoint; nothing is built. */
-export async function inspectModel(context: CommandContext, format: OutputFormat): Promise<void> {
-  const { hub, model } = context.config;
-  const { directory, name } = resolveModel(model.name, hub.cacheDirectory);
-  const adapters = adaptersOf(context.config);
-  const facts = { name, ...(await inspectCheckpoint(directory, adapters, hub.cacheDirectory)) };
-  if (format.json) {
-    context.print(JSON.stringify(facts));
-    return;
-  }
-  for (const [fact, value] of Object.entries(facts)) {
-    context.print(`${fact}: ${typeof value === 'object' ? JSON.stringify(value) : value}`);
-  }
 }
