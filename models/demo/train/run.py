@@ -1,0 +1,278 @@
+"""From nothing to the demo model and its evaluation.
+
+    python run.py --work DIR [--smoke] [--device cuda] [--until STAGE]
+
+Stages follow one another; each leaves its result in DIR and is skipped when that is there, and the long
+ones go on where they were ended. Seeds are fixed, and training is counted in steps, not in minutes.
+`--smoke` goes through all of it with tiny budgets, to see that it works: the model babbles.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[2]
+
+
+@dataclass
+class Budget:
+    # Of training speech, 250 utterances each; of each kind of held-out speech.
+    shards: int = 80
+    utterances: int = 250
+    held_shards: int = 2
+    taught_utterances: int = 4_000
+    codec_steps: int = 4_000
+    codec_warm_steps: int = 400
+    decoder_steps: int = 5_000
+    # Of 256 dialogues of 20 s.
+    dialogue_shards: int = 60
+    dialogues: int = 256
+    validation_dialogues: int = 64
+    language_model_steps: int = 14_000
+    clips: int = 48
+    conversations: int = 48
+    long_minutes: float = 30
+    quiet_minutes: float = 10
+
+
+SMOKE = Budget(
+    shards=2,
+    utterances=60,
+    held_shards=1,
+    taught_utterances=40,
+    codec_steps=60,
+    codec_warm_steps=42,
+    decoder_steps=5,
+    dialogue_shards=1,
+    dialogues=32,
+    validation_dialogues=16,
+    language_model_steps=20,
+    clips=2,
+    conversations=2,
+    long_minutes=0.2,
+    quiet_minutes=1,
+)
+
+
+class Pipeline:
+    """The stages, in order; each a method that names what it leaves."""
+
+    STAGES = (
+        "lines",
+        "users",
+        "teacher",
+        "codec",
+        "tokenizer",
+        "dialogues",
+        "language_model",
+        "decoder",
+        "checkpoint",
+        "evaluation",
+    )
+
+    def __init__(self, work, budget, device, threads):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.work, self.budget, self.device, self.threads = work, budget, device, threads
+        self.speech = work / "speech"
+        self.codec = work / "codec.safetensors"
+        self.clear_codec = work / "codec-clear.safetensors"
+        self.tokenizer = work / "tokenizer.model"
+        self.language_model = work / "language-model.safetensors"
+        self.checkpoint_folder = work / "checkpoint"
+
+    def run(self, until):
+        for stage in self.STAGES:
+            print(f"— {stage}", flush=True)
+            begin = time.monotonic()
+            getattr(self, f"make_{stage}")()
+            print(f"  {time.monotonic() - begin:.0f} s", flush=True)
+            if stage == until:
+                break
+
+    def make_lines(self):
+        from agent_speech import speak_lines
+
+        if not (self.speech / "lines.json").exists():
+            speak_lines(self.speech)
+
+    def make_users(self):
+        from user_speech import speak_users
+
+        budget = self.budget
+        speak_users(
+            self.speech,
+            budget.shards,
+            utterances=budget.utterances,
+            held_shards=budget.held_shards,
+        )
+
+    def make_teacher(self):
+        from teacher import write_features
+
+        if not (self.work / "features.json").exists():
+            sounds, _ = self._lines()
+            taught = self.budget.taught_utterances
+            write_features(self.work, self._users("train"), sounds, taught, self.threads)
+
+    def make_codec(self):
+        from teacher import read_features
+        from train_codec import train_codec
+
+        if not self.codec.exists():
+            sounds, _ = self._lines()
+            features, places = read_features(self.work)
+            budget = self.budget
+            train_codec(
+                self.codec,
+                self._users("train"),
+                sounds,
+                features,
+                places,
+                budget.codec_steps,
+                budget.codec_warm_steps,
+                self.device,
+            )
+
+    def make_tokenizer(self):
+        from tokenizer import train_tokenizer
+
+        if not self.tokenizer.exists():
+            train_tokenizer(self.tokenizer)
+
+    def make_dialogues(self):
+        from codec import load_codec
+        from make_dialogues import make_dialogues
+
+        agent, codec = self._agent(), load_codec(self.codec).to(self.device)
+        for kind in ("voice", "text", "train"):
+            is_training = kind == "train"
+            make_dialogues(
+                self.work / "dialogues",
+                kind,
+                self.budget.dialogue_shards if is_training else 1,
+                agent,
+                self._users(kind),
+                codec,
+                size=self.budget.dialogues if is_training else self.budget.validation_dialogues,
+                device=self.device,
+            )
+
+    def make_language_model(self):
+        from make_dialogues import DialogueStore
+        from train_language_model import train_language_model
+
+        if not self.language_model.exists():
+            folder = self.work / "dialogues"
+            train_language_model(
+                self.language_model,
+                self.codec,
+                DialogueStore(folder, "train"),
+                {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
+                self.budget.language_model_steps,
+                self.device,
+            )
+
+    def make_decoder(self):
+        from train_decoder import train_decoder
+
+        if not self.clear_codec.exists():
+            steps = self.budget.decoder_steps
+            train_decoder(self.codec, self.clear_codec, self._agent(), steps, self.device)
+
+    def make_checkpoint(self):
+        from export import export
+        from sound_files import write_pcm16
+
+        if not (self.checkpoint_folder / "expected.safetensors").exists():
+            question = ask_for_the_name()
+            write_pcm16(self.work / "question.wav", question, 24_000)
+            export(
+                self.checkpoint_folder,
+                self.clear_codec,
+                self.language_model,
+                self.tokenizer,
+                question,
+            )
+
+    def make_evaluation(self):
+        audio, budget = self.work / "evaluation", self.budget
+        if not (audio / "index.json").exists():
+            repertoire = str(self.checkpoint_folder / "repertoire.json")
+            arguments = ["--repertoire", repertoire, "--out", str(audio)]
+            script = str(HERE / "evaluation_audio.py")
+            clips = ["--clips", str(budget.clips)]
+            subprocess.run([sys.executable, script, *arguments, *clips], check=True)
+        report = self.work / "evaluation.json"
+        if not report.exists():
+            command = ["node", "agent/start.mjs", "agent/cli.ts", "bench", "demo", "--json"]
+            options = {
+                "--model": self.checkpoint_folder,
+                "--audio": audio,
+                "--conversations": budget.conversations,
+                "--minutes": budget.long_minutes,
+                "--quiet-minutes": budget.quiet_minutes,
+                "--whisper": sys.executable,
+            }
+            pairs = [str(part) for pair in options.items() for part in pair]
+            found = subprocess.run(
+                [*command, *pairs], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True
+            )
+            report.write_text(found.stdout)
+        print(report.read_text())
+
+    def _lines(self):
+        from agent_speech import read_lines
+
+        return read_lines(self.speech)
+
+    def _users(self, kind):
+        from user_speech import Users
+
+        return Users(self.speech, kind)
+
+    def _agent(self):
+        from agent_streams import AgentStreams
+        from codec import load_codec
+        from tokenizer import load_tokenizer
+
+        return AgentStreams(load_codec(self.codec), load_tokenizer(self.tokenizer), *self._lines())
+
+
+def ask_for_the_name():
+    """Seven and a half seconds at a microphone: after the greeting, "what is your name", in a held-out voice."""
+    import numpy as np
+
+    import room
+    from synthesisers import SAMPLE_RATE, Synthesisers
+
+    pcm = room.noise(int(7.5 * SAMPLE_RATE), np.random.default_rng(11)) * 0.001
+    speech = Synthesisers().say("what is your name", "flite", "rms", random.Random(11))
+    begin = int(4.4 * SAMPLE_RATE)
+    pcm[begin : begin + len(speech)] += 0.4 * speech
+    return pcm.astype(np.float32)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", required=True, type=pathlib.Path, help="folder of all results")
+    parser.add_argument("--smoke", action="store_true", help="tiny budgets, a few minutes")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--until", choices=Pipeline.STAGES, help="the last stage to run")
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    budget = SMOKE if arguments.smoke else Budget()
+    Pipeline(work, budget, arguments.device, arguments.threads).run(arguments.until)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Trains the small Moshi on the simulated dialogues.
+
+It differs from LMModel.forward in this: the depth transformer runs on the frames in which the model
+speaks and a few others; input tokens are corrupted a little; three heads that are thrown away afterwards
+read the state: the kind of the question, whether the user speaks, and (by CTC) the words of the user.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from moshi.models.lm_utils import _delay_sequence
+from safetensors.torch import save_file
+from torch import nn
+
+from codec import CODEBOOKS
+from dialogue import NO_KIND, WORD_NUMBERS
+from agent_streams import PAD
+from language_model import CONFIG, build_language_model, initialise, is_user_embedding
+from repertoire import KINDS
+from training_state import Averages, TrainingState, cosine_rate
+
+BATCH, PEAK_RATE = 16, 1.5e-3
+# Share of the tokens that are replaced by others, and of conversations that lack one of a user's levels.
+CORRUPTED, LEVEL_DROPPED = 0.04, 0.1
+# Share of the model's spoken frames whose codes are learnt: all lines are known after a few hundred steps.
+EARLY_STEPS, EARLY_SHARE, LATER_SHARE, SILENT_SHARE = 300, 0.5, 0.12, 0.03
+VALIDATED, VALIDATE_EVERY = 64, 400
+
+
+class Heads(nn.Module):
+    """Thrown away after the training."""
+
+    def __init__(self):
+        super().__init__()
+        self.kind = nn.Linear(CONFIG["dim"], len(KINDS))
+        self.speech = nn.Linear(CONFIG["dim"], 1)
+        self.words = nn.Linear(CONFIG["dim"], len(WORD_NUMBERS) + 1)
+
+
+def corrupt(tokens, card):
+    """[B, K, T] with some tokens replaced, now and then a whole level of the user missing."""
+    batch, streams, frames = tokens.shape
+    device = tokens.device
+    chosen = torch.rand(batch, streams, frames, device=device) < CORRUPTED
+    chosen[:, 0] &= torch.rand(batch, frames, device=device) < 0.3
+    chosen[:, :, :2] = False
+    others = torch.randint(0, card, tokens.shape, device=device)
+    others[:, 0] = PAD
+    tokens = torch.where(chosen, others, tokens)
+    dropped = torch.rand(batch, CODEBOOKS, 1, device=device) < LEVEL_DROPPED
+    dropped[:, 0] = False
+    user = tokens[:, 1 + CODEBOOKS :]
+    user = torch.where(dropped.expand_as(user), torch.full_like(user, -1), user)
+    return torch.cat([tokens[:, : 1 + CODEBOOKS], user], 1)
+
+
+def losses(model, heads, batch, corrupts, spoken_share):
+    """{name: loss}, {name: share that is right}."""
+    codes = torch.cat([batch["text"][:, None], batch["agent"], batch["user"]], 1)
+    rows, _, frames = codes.shape
+    initial = model._get_initial_token().expand(rows, -1, -1)
+    sequence = torch.cat([initial, _delay_sequence(model.delays, codes, initial)], 2)
+    inputs, targets = sequence[:, :, :-1], sequence[:, :, 1:]
+    if corrupts:
+        inputs = corrupt(inputs, model.card)
+    hidden, text = model.forward_text(inputs)
+    text = text[:, 0]
+    text_loss = functional.cross_entropy(text.transpose(1, 2), targets[:, 0], reduction="none")
+    words = (targets[:, 0] != PAD).float()
+
+    speaks = (batch["active"] | torch.roll(batch["active"], 1, 1)).bool()
+    draw = torch.rand(2, rows, frames, device=codes.device)
+    chosen = ((speaks & (draw[0] < spoken_share)) | (draw[1] < SILENT_SHARE)).reshape(-1)
+    state = hidden.reshape(rows * frames, -1)[chosen]
+    expected = targets[:, : 1 + CODEBOOKS].transpose(1, 2).reshape(-1, 1 + CODEBOOKS)[chosen]
+    depth_inputs = [
+        model.depformer_in[level](state)
+        + (
+            model.depformer_text_emb(expected[:, 0])
+            if level == 0
+            else model.depformer_emb[level - 1](expected[:, level])
+        )
+        for level in range(CODEBOOKS)
+    ]
+    depth = model.depformer(torch.stack(depth_inputs, 1))
+    audio = torch.stack(
+        [
+            model.linears[level](model.depformer_norms[level](depth[:, level]))
+            for level in range(CODEBOOKS)
+        ],
+        1,
+    )
+    known = expected[:, 1:] < model.card
+    code_loss = functional.cross_entropy(
+        audio.flatten(0, 1).float(),
+        expected[:, 1:].clamp(max=model.card - 1).reshape(-1),
+        reduction="none",
+    ).reshape(known.shape)
+    kinds = heads.kind(hidden)
+    spoken = (batch["words"][:, 0] > 0).nonzero()[:, 0]
+    word_loss = hidden.new_zeros(())
+    if len(spoken) > 0:
+        scores = functional.log_softmax(heads.words(hidden[spoken]).float(), -1).transpose(0, 1)
+        lengths = (batch["words"][spoken] > 0).sum(1)
+        times = torch.full((len(spoken),), frames, device=codes.device)
+        word_loss = functional.ctc_loss(
+            scores, batch["words"][spoken], times, lengths, blank=0, zero_infinity=True
+        )
+    found = {
+        "text": 4 * text_loss.mean() + (text_loss * words).sum() / words.sum(),
+        "codes": (code_loss * known).sum() / known.sum().clamp(min=1),
+        "kind": functional.cross_entropy(
+            kinds.transpose(1, 2), batch["kinds"], ignore_index=NO_KIND
+        ),
+        "speech": 0.5
+        * functional.binary_cross_entropy_with_logits(
+            heads.speech(hidden)[..., 0], batch["speech"].float()
+        ),
+        "words": 0.4 * word_loss,
+    }
+    with torch.no_grad():
+        asked = batch["kinds"] != NO_KIND
+        right = {
+            "word": ((text.argmax(-1) == targets[:, 0]) * words).sum() / words.sum(),
+            "code": ((audio.argmax(-1) == expected[:, 1:]) & known).sum() / known.sum(),
+            "kind": (kinds.argmax(-1) == batch["kinds"])[asked].float().mean(),
+        }
+    return found, right
+
+
+def parameter_groups(model, heads):
+    """Embeddings of users' codes learn slowly: they begin where they should be."""
+    named = list(model.named_parameters())
+    tables = [p for n, p in named if is_user_embedding(n)]
+    matrices = [p for n, p in named if p.dim() >= 2 and not is_user_embedding(n)]
+    vectors = [p for n, p in named if p.dim() < 2]
+    return [
+        {"params": matrices, "weight_decay": 0.05, "scale": 1.0},
+        {"params": tables, "weight_decay": 0.0, "scale": 0.3},
+        {"params": vectors, "weight_decay": 0.0, "scale": 1.0},
+        {"params": list(heads.parameters()), "weight_decay": 0.0, "scale": 1.0},
+    ]
+
+
+def validate(model, heads, store, device):
+    model.eval()
+    with torch.no_grad():
+        rows = torch.arange(min(VALIDATED, store.size))
+        _, right = losses(model, heads, store.take(rows, device), False, EARLY_SHARE)
+    model.train()
+    return " ".join(f"{name} {float(share):.3f}" for name, share in right.items())
+
+
+def train_language_model(path, codec_path, train, validation, steps, device):
+    """@param train A DialogueStore; @param validation {name: DialogueStore}."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model = build_language_model()
+    initialise(model, codec_path)
+    model.to(device).train()
+    heads = Heads().to(device)
+    optimizer = torch.optim.AdamW(parameter_groups(model, heads), lr=PEAK_RATE, betas=(0.9, 0.95))
+    state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, rng)
+    averages, order = Averages(), []
+    while state.step < steps:
+        if len(order) < BATCH:
+            order = list(rng.permutation(train.size))
+        rows = torch.as_tensor([int(order.pop()) for _ in range(BATCH)])
+        share = EARLY_SHARE if state.step < EARLY_STEPS else LATER_SHARE
+        for group in optimizer.param_groups:
+            rate = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
+            group["lr"] = rate * group["scale"]
+        with torch.autocast(device, torch.bfloat16):
+            found, right = losses(model, heads, train.take(rows, device), True, share)
+        optimizer.zero_grad()
+        sum(found.values()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        averages.add(**found, **{f"{name}-right": value for name, value in right.items()})
+        state.advance()
+        if state.step % 25 == 0:
+            print(f"language model {state.step}/{steps} {averages.take()}", flush=True)
+        if state.step % VALIDATE_EVERY == 0 or state.step == steps:
+            for name, store in validation.items():
+                print(f"  {name}: {validate(model, heads, store, device)}", flush=True)
+    save_file({n: v.detach().cpu().contiguous() for n, v in model.state_dict().items()}, path)
+    state.finish()
