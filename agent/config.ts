@@ -43,6 +43,8 @@ export interface Config {
     guidance: number | undefined;
     /** Steps of 80 ms that conversations remember; undefined: as many as the model was trained on. */
     context: number | undefined;
+    /** Of these, so many are the conversation's first; undefined: none. */
+    attentionSinks: number | undefined;
     /** File of low-rank adapters, absolute; undefined: those that the checkpoint names. */
     adapters: string | undefined;
     /** Strength of the adapters; undefined: the checkpoint's own. */
@@ -159,6 +161,7 @@ const environmentSchema = z.object({
     .regex(/^[1-9]\d{0,6}$/, 'must be a whole number of 80 ms steps')
     .transform(Number)
     .optional(),
+  MOSHI_ATTENTION_SINKS: wholeNumber(0, 999_999).optional(),
   MOSHI_LORA: z.string().optional(),
   MOSHI_LORA_SCALE: strength.optional(),
   MOSHI_VOICE: z.string().max(100, 'must be the name of a voice').optional(),
@@ -251,6 +254,7 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_MODEL: config.model.name,
     MOSHI_GUIDANCE: config.model.guidance,
     MOSHI_CONTEXT: config.model.context,
+    MOSHI_ATTENTION_SINKS: config.model.attentionSinks,
     MOSHI_LORA: config.model.adapters,
     MOSHI_LORA_SCALE: config.model.adapterScaling,
     MOSHI_VOICE: config.persona.voice,
@@ -359,6 +363,7 @@ function nest(variables: Variables): Config {
       name: variables.MOSHI_MODEL,
       guidance: variables.MOSHI_GUIDANCE,
       context: variables.MOSHI_CONTEXT,
+      attentionSinks: variables.MOSHI_ATTENTION_SINKS,
       adapters:
         variables.MOSHI_LORA === undefined
           ? undefined

@@ -77,6 +77,17 @@ test('remembers as little as it is told, and no more than the model was trained 
   );
 });
 
+test('never forgets as many first steps as it is told, within what it remembers', async () => {
+  const { manifest } = await buildModel(options('sinks', { context: 7, attentionSinks: 2 }));
+  const shapeOf = (state: RegExp): readonly number[] | undefined =>
+    manifest.graphs[0]!.states.find(({ input }) => state.test(input))?.rowShape;
+  expect(shapeOf(/^temporal.*\bkeys$/)?.[1]).toBe(7);
+  expect(shapeOf(/^temporal.*\bsink_keys$/)?.[1]).toBe(3);
+  await expect(buildModel(options('all', { context: 7, attentionSinks: 7 }))).rejects.toThrow(
+    /of a context of 7 steps at most 6 can be attention sinks; found 7/,
+  );
+});
+
 test('builds anew when a file of the checkpoint changes or the build lost a file', async () => {
   const checkpoint = demoCopy('changing');
   const first = await buildModel(options('rebuilt', { checkpoint }));

@@ -74,6 +74,8 @@ export type BuildOptions = {
    * and reading them takes time, in proportion.
    */
   readonly context?: number;
+  /** Of these, so many are the first of the conversation, which it never forgets; none if absent. */
+  readonly attentionSinks?: number;
   /** What is to run the graphs; the CPU if absent. */
   readonly device?: Device;
 };
@@ -167,14 +169,21 @@ export async function buildModel(
 export async function openForBuild(
   options: Pick<
     BuildOptions,
-    'checkpoint' | 'hubCacheDirectory' | 'precision' | 'adapters' | 'guidance' | 'context'
+    | 'checkpoint'
+    | 'hubCacheDirectory'
+    | 'precision'
+    | 'adapters'
+    | 'guidance'
+    | 'context'
+    | 'attentionSinks'
   >,
 ): Promise<Checkpoint> {
   const { adapters, hubCacheDirectory } = options;
   const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
   const precision = cpuPrecision(options.precision);
   const checkpoint = await openCheckpoint(directory, precision, adapters, hubCacheDirectory);
-  return withContext(withGuidance(checkpoint, options.guidance), options.context);
+  const shortened = withContext(withGuidance(checkpoint, options.guidance), options.context);
+  return withSinks(shortened, options.attentionSinks ?? 0);
 }
 
 /** @throws CheckpointError when the model has nothing to be guided by. */
@@ -203,6 +212,23 @@ function withContext(checkpoint: Checkpoint, steps: number | undefined): Checkpo
   }
   const shorter = { ...languageModel, temporal: { ...temporal, context: steps } };
   return { ...checkpoint, languageModel: shorter };
+}
+
+/** @throws CheckpointError when nothing is left of the context for what is said now. */
+function withSinks(checkpoint: Checkpoint, sinks: number): Checkpoint {
+  if (sinks === 0) return checkpoint;
+  const { languageModel } = checkpoint;
+  const { temporal } = languageModel;
+  if (!Number.isInteger(sinks) || sinks < 0 || sinks >= temporal.context) {
+    throw new CheckpointError(
+      `${checkpoint.directory}: of a context of ${temporal.context} steps at most ` +
+        `${temporal.context - 1} can be attention sinks; found ${sinks}.`,
+    );
+  }
+  return {
+    ...checkpoint,
+    languageModel: { ...languageModel, temporal: { ...temporal, sinks } },
+  };
 }
 
 /** @throws CheckpointError for precisions that no graph of ours computes in. */
@@ -384,6 +410,7 @@ async function buildDigest(
     device,
     guidance,
     context: temporal.context,
+    attentionSinks: temporal.sinks ?? 0,
     precision,
     adapterScaling,
   });

@@ -22,7 +22,7 @@ const PROBE_MATRICES = 3;
 
 type ModelSource = Pick<
   BuildOptions,
-  'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'context'
+  'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'context' | 'attentionSinks'
 >;
 
 export interface BuiltModel {
@@ -67,13 +67,14 @@ export async function buildGraphs(
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { cacheDirectory: hubCacheDirectory } = config.hub;
   const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
-  const { guidance, context: steps } = config.model;
+  const { guidance, context: steps, attentionSinks } = config.model;
   const source = {
     checkpoint,
     hubCacheDirectory,
     adapters: adaptersOf(config),
     ...(guidance !== undefined && { guidance }),
     ...(steps !== undefined && { context: steps }),
+    ...(attentionSinks !== undefined && { attentionSinks }),
   };
   const device = await chooseDevice(config.engine.device);
   // The codec alone has one precision.

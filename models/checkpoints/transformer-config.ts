@@ -28,6 +28,8 @@ export type TransformerConfig = {
   readonly maxPeriod: number;
   /** Keys that a query sees, itself included. */
   readonly context: number;
+  /** Of these keys, so many are the first of the stream, for ever; none if missing. */
+  readonly sinks?: number;
   readonly layerScale: boolean;
 };
 

@@ -81,6 +81,93 @@ test.each([
   await session.close();
 });
 
+test.each([
+  { sinks: 2, context: 6, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 30 },
+  { sinks: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope_concat' as const, steps: 30 },
+  { sinks: 3, context: 4, heads: 2, headsPerKey: 1, position: 'none' as const, steps: 20 },
+  { sinks: 4, context: 300, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 640 },
+])('never forgets the first positions, and keeps them near: %o', async (shape) => {
+  const { sinks, context, heads, headsPerKey, position, steps } = shape;
+  const keyHeads = heads / headsPerKey;
+  const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
+  const config: TransformerConfig = {
+    dimension: heads * HEAD_WIDTH,
+    heads,
+    headsPerKey,
+    layers: 1,
+    hidden: 1,
+    norm: 'layer_norm',
+    gating: 'none',
+    position,
+    maxPeriod: 100,
+    context,
+    sinks,
+    layerScale: false,
+  };
+  // Two rows: the second begins later, and so is elsewhere in its ring.
+  const late = 7;
+  const compose = async (of: TransformerConfig): Promise<GraphSession> => {
+    const graph = new GraphBuilder('attention', 2);
+    const projection = graph.input('projection', 'float32', [width]);
+    const frame = attentionFrame(graph, of, graph.input('frames', 'int64', []), 1);
+    graph.output('y', cachedAttention(graph, of, frame, projection), 'float32', [of.dimension]);
+    return GraphSession.compose(graph, '.');
+  };
+  const session = await compose(config);
+  const plain = await compose({ ...config, sinks: 0 });
+  const random = uniform(11);
+  const written: number[][] = [];
+  for (let step = 0; step < steps; step += 1) {
+    const input = [...randomFloats(random, width)];
+    written.push(input);
+    if (step === late) session.resetRow(1);
+    const frames = [step, step < late ? step : step - late];
+    const feed = { projection: [...input, ...input], frames };
+    const { y } = await session.step(feed);
+    const attended = Array.from(y!, Number);
+    if (step < Math.min(context, late)) {
+      expect(attended).toEqual(Array.from((await plain.step(feed))['y']!, Number));
+    }
+    // Where nothing wraps or begins, a step is like the next.
+    if (step > 40 && step % context > 5 && step % 17 !== 0) continue;
+    const expected = [0, step < late ? 0 : late].flatMap((begin) => {
+      const heard = written.slice(begin);
+      const at = heard.length - 1;
+      const oldest = Math.max(sinks, at - (context - sinks) + 1);
+      const visible = heard
+        .map((projected, index) => ({ projected, index }))
+        .filter(({ index }) => index < sinks || index >= oldest)
+        .map(({ projected, index }) => ({
+          projected,
+          // Positions within the cache: sinks are right before the oldest of the window.
+          place: index < sinks ? oldest - sinks + index : index,
+        }));
+      const head = (projected: number[], index: number): number[] =>
+        projected.slice(index * HEAD_WIDTH, (index + 1) * HEAD_WIDTH);
+      return range(heads).flatMap((index) => {
+        const key = Math.floor(index / headsPerKey);
+        const query = turned(config, head(input, index), at);
+        const scores = visible.map(
+          ({ projected, place }) =>
+            dot(query, turned(config, head(projected, heads + key), place)) / Math.sqrt(HEAD_WIDTH),
+        );
+        const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        return range(HEAD_WIDTH).map((i) =>
+          visible.reduce(
+            (sum, { projected }, j) =>
+              sum + (weights[j]! / total) * head(projected, heads + keyHeads + key)[i]!,
+            0,
+          ),
+        );
+      });
+    });
+    expect(largestDifference(attended, expected), `step ${step}`).toBeLessThan(1e-5);
+  }
+  await session.close();
+  await plain.close();
+});
+
 test('a row keeps its bits however much of their rings other rows have filled', async () => {
   const [heads, headWidth, context] = [2, 64, 1200];
   const config: TransformerConfig = {

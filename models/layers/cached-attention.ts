@@ -29,6 +29,7 @@ import {
   where,
   add,
 } from '../onnx/tensor-operations.ts';
+import { sinkKeyWriter, slotWithSinks, visibleSinks } from './attention-sinks.ts';
 import {
   attention,
   hidden,
@@ -56,7 +57,8 @@ export type AttentionFrame = {
   readonly rotation: Rotation | null;
   /** [B, T, D] to add to the transformer's input, or null. */
   readonly sinusoids: Value | null;
-  readonly writeRing: RingWriter;
+  readonly writeKeys: RingWriter;
+  readonly writeValues: RingWriter;
   /** [B, 1, T, C] float32: 0 where the slot is visible to the query, else minus infinity. */
   readonly mask: Value;
   /** The part of a long ring that is filled; null for short rings. */
@@ -82,29 +84,35 @@ export function attentionFrame(
   length: number,
   branches = 1,
 ): AttentionFrame {
+  const { context, sinks = 0 } = config;
   assert(branches === 1 || length === 1, 'branches are of frames of one position');
+  assert(sinks === 0 || length === 1, 'sinks are of frames of one position');
   const first = multiply(graph, frames, graph.integers([length])); // [B]
   const queries = add(
     graph,
     reshape(graph, first, [graph.batch, 1]),
     graph.integers(range(length)),
   ); // [B, T]
-  const mask = visibility(graph, config.context, first, queries, length);
+  const mask =
+    sinks === 0
+      ? visibility(graph, context, first, queries, length)
+      : visibilityWithSinks(graph, context, sinks, first);
+  const slot = sinks === 0 ? modulo(graph, first, context) : slotWithSinks(graph, config, first);
+  const keyHeads = (branches * config.heads) / config.headsPerKey;
+  const writeRing = ringWriter(graph, slot, { keyHeads, length, context });
   return {
     branches,
     length,
     rotation: rotation(graph, config, queries),
     sinusoids: sinusoids(graph, config, queries),
-    writeRing: ringWriter(graph, modulo(graph, first, config.context), {
-      keyHeads: (branches * config.heads) / config.headsPerKey,
-      length,
-      context: config.context,
-    }),
+    writeKeys:
+      sinks === 0 ? writeRing : sinkKeyWriter(graph, config, { position: first, slot, keyHeads }),
+    writeValues: writeRing,
     mask,
     filled:
-      config.context <= SHORT_RING_SLOTS || graph.device !== 'cpu'
+      context <= SHORT_RING_SLOTS || graph.device !== 'cpu'
         ? null
-        : filledPart(graph, config.context, first, length, mask),
+        : filledPart(graph, context, first, length, mask),
   };
 }
 
@@ -162,6 +170,25 @@ function visibility(
   return where(graph, visible, graph.floats([0], []), graph.floats([hidden(graph)], []));
 }
 
+/** The same where the first slots are sinks: the others are a ring of their own, which begins later. */
+function visibilityWithSinks(
+  graph: GraphBuilder,
+  context: number,
+  sinks: number,
+  position: Value,
+): Value {
+  const moving = subtract(graph, position, graph.integers([sinks]));
+  const row = reshape(graph, moving, [graph.batch, 1]);
+  const window = visibility(graph, context - sinks, moving, row, 1);
+  const first = where(
+    graph,
+    visibleSinks(graph, sinks, position),
+    graph.floats([0], []),
+    graph.floats([hidden(graph)], []),
+  );
+  return concatenate(graph, [first, window], 3);
+}
+
 /**
  * Fused queries, keys and values [B·R·T, (H + 2G)·hd] → attended values [B·R·T, H·hd].
  *
@@ -190,13 +217,15 @@ export function cachedAttention(
           [0, 2, 1, 3],
         );
   const [queries, keys, values] = splitHeads(graph, config, separated, frame);
-  const ring = (name: string, next: Value): Value => {
+  const ring = (name: string, write: RingWriter, next: Value): Value => {
     const state = graph.state(name, 'float32', [branches * keyHeads, context, headWidth]);
-    const written = frame.writeRing(state, next);
+    const written = write(state, next);
     graph.setState(state, written);
     return written;
   };
-  const attended = attend(graph, frame, queries, ring('keys', keys), ring('values', values), {
+  const allKeys = ring('keys', frame.writeKeys, keys);
+  const allValues = ring('values', frame.writeValues, values);
+  const attended = attend(graph, frame, queries, allKeys, allValues, {
     rows: batch,
     heads: branches * heads,
     keyHeads: branches * keyHeads,

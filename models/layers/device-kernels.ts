@@ -40,8 +40,23 @@ export function ringWriter(
   if (graph.device !== 'webgpu') {
     return (ring, next) => graph.op('TensorScatter', [ring, next, slot], { mode: 'circular' });
   }
+  const { length, context } = shape;
+  const slots = modulo(
+    graph,
+    add(graph, reshape(graph, slot, [graph.batch, 1]), graph.integers(range(length))),
+    context,
+  );
+  const indices = slotIndices(graph, slots, shape);
+  return (ring, next) => graph.op('ScatterND', [ring, indices, next]);
+}
+
+/** Slots [B, T] of rings, the same for all G heads → what ScatterND takes for them, [B, G, T, 3]. */
+export function slotIndices(
+  graph: GraphBuilder,
+  slots: Value,
+  { keyHeads, length }: { keyHeads: number; length: number },
+): Value {
   const { batch } = graph;
-  const { keyHeads, length, context } = shape;
   const size = [batch, keyHeads, length, 1];
   const everywhere = (of: (row: number, head: number) => number): Value =>
     graph.integers(
@@ -50,21 +65,15 @@ export function ringWriter(
       ),
       size,
     );
-  const slots = modulo(
-    graph,
-    add(graph, reshape(graph, slot, [batch, 1, 1, 1]), graph.integers(range(length), [length, 1])),
-    context,
-  );
-  const indices = concatenate(
+  return concatenate(
     graph,
     [
       everywhere((row) => row),
       everywhere((_, head) => head),
-      graph.op('Expand', [slots, graph.integers(size)]),
+      graph.op('Expand', [reshape(graph, slots, [batch, 1, length, 1]), graph.integers(size)]),
     ],
     3,
   );
-  return (ring, next) => graph.op('ScatterND', [ring, indices, next]);
 }
 
 /**
