@@ -120,6 +120,7 @@ export function frameGraph(
         executes,
         start: maxDelay,
         forced: slice(graph, forcedCodes, 1, 0, generatedCodebooks),
+        codebooks: generatedCodebooks,
         counter: 'spoken_frames',
       })
     : laterStreamRows(graph, offset, executes, maxDelay);

@@ -28,7 +28,13 @@ export function hear(
   const { codebooks, generatedCodebooks } = checkpoint.languageModel;
   const { offset, executes, forcedHeard: forced } = inputs;
   const start = { offset, executes, start: 1 };
-  const { rows } = unforcedStreamRows(graph, { ...start, forced, counter: 'heard_frames' });
-  const encoded = mimiEncoder(graph, checkpoint, rows, inputs.pcm, codebooks - generatedCodebooks);
+  const heardCodebooks = codebooks - generatedCodebooks;
+  const { rows } = unforcedStreamRows(graph, {
+    ...start,
+    forced,
+    codebooks: heardCodebooks,
+    counter: 'heard_frames',
+  });
+  const encoded = mimiEncoder(graph, checkpoint, rows, inputs.pcm, heardCodebooks);
   return forceToken(graph, inputs.forcedHeard, encoded);
 }

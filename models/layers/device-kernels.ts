@@ -1,10 +1,15 @@
 /**
- * Operations that a device may lack a kernel for, each in terms of those it has.
+ * Operations that a device may lack a kernel for, each in terms of those it has: what it lacks would
+ * run on the CPU, and what it reads and writes would travel.
  *
- * ONNX Runtime's WebGPU provider (1.30) has neither TensorScatter, Attention, RMSNormalization of
- * opset 21, Sum nor GatherElements; what it lacks would run on the CPU, and what
- * it reads and writes would travel. Letters: B rows, H query heads, G key heads, T positions, C slots,
- * hd head width.
+ * ONNX Runtime's WebGPU provider (1.30) has neither TensorScatter, Attention, Sum nor GatherElements.
+ * The CUDA provider's kernels of Reshape, Cast, Transpose and TopK end at opset 23, those of Elu, Sin
+ * and Cos at 21, so graphs for both are of an opset before RMSNormalization, RotaryEmbedding, Attention
+ * and TensorScatter (microsoft/onnxruntime@001d12d docs/OperatorKernels.md).
+ *
+ * Its kernels of ReduceMin and ArgMax call cuDNN, 900 MB of libraries that nothing else needs.
+ *
+ * Letters: B rows, H query heads, G key heads, T positions, C slots, hd head width.
  */
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import {
@@ -13,6 +18,7 @@ import {
   modulo,
   multiply,
   reshape,
+  split,
   transpose,
 } from '../onnx/tensor-operations.ts';
 
@@ -37,7 +43,7 @@ export function ringWriter(
   slot: Value,
   shape: { keyHeads: number; length: number; context: number },
 ): RingWriter {
-  if (graph.device !== 'webgpu') {
+  if (graph.device === 'cpu') {
     return (ring, next) => graph.op('TensorScatter', [ring, next, slot], { mode: 'circular' });
   }
   const { length, context } = shape;
@@ -88,7 +94,7 @@ export function attention(
   mask: Value | null,
   shape: AttentionShape,
 ): Value {
-  if (graph.device !== 'webgpu') {
+  if (graph.device === 'cpu') {
     return graph.op('Attention', [queries, keys, values, ...(mask === null ? [] : [mask])]);
   }
   const { rows, heads, keyHeads, length, slots, headWidth } = shape;
@@ -135,7 +141,7 @@ export function rootMeanSquareNorm(
   scale: Value,
   epsilon: number,
 ): Value {
-  const type = graph.device === 'webgpu' ? 'SimplifiedLayerNormalization' : 'RMSNormalization';
+  const type = graph.device === 'cpu' ? 'RMSNormalization' : 'SimplifiedLayerNormalization';
   return graph.op(type, [x, scale], { axis: -1, epsilon: { float: epsilon } });
 }
 
@@ -150,7 +156,7 @@ export function rotaryEmbedding(
   shape: { rows: number; length: number; headWidth: number },
 ): Value {
   const interleaved = by.interleaved ? 1 : 0;
-  if (graph.device !== 'webgpu') {
+  if (graph.device === 'cpu') {
     return graph.op('RotaryEmbedding', [heads, by.cosine, by.sine], { interleaved });
   }
   const { rows, length, headWidth } = shape;
@@ -165,6 +171,15 @@ export function sum(graph: GraphBuilder, values: readonly Value[]): Value {
   return graph.device === 'webgpu'
     ? values.reduce((a, b) => add(graph, a, b))
     : graph.op('Sum', values);
+}
+
+/** The lowest of each row of ids [B, n] int64: [B, 1]. */
+export function lowest(graph: GraphBuilder, ids: Value, n: number): Value {
+  if (graph.device !== 'cuda') {
+    return graph.op('ReduceMin', [ids, graph.integers([1])], { keepdims: 1 });
+  }
+  const columns = n === 1 ? [ids] : split(graph, ids, 1, Array<number>(n).fill(1));
+  return graph.op('Min', columns);
 }
 
 /** Of ids [B, n] int64 those at `places` [B, 1] → [B, 1]. */

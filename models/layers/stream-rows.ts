@@ -6,6 +6,7 @@
  */
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { add, reshape, subtract, where } from '../onnx/tensor-operations.ts';
+import { lowest } from './device-kernels.ts';
 
 export type StreamRows = {
   /** [B] int64, never negative: frames that this stream has taken since it started. */
@@ -46,12 +47,19 @@ export function laterStreamRows(
 
 /**
  * The same for a stream that waits in steps whose codes are all forced, and so counts its own frames.
- * @param inputs - `forced` [B, .] int64: codes, negative where the stream goes on; `counter`: name of
+ * @param inputs - `forced` [B, codebooks] int64: codes, negative where the stream goes on; `counter`: name of
  *   the state that counts.
  */
 export function unforcedStreamRows(
   graph: GraphBuilder,
-  inputs: { offset: Value; executes: Value; start: number; forced: Value; counter: string },
+  inputs: {
+    offset: Value;
+    executes: Value;
+    start: number;
+    forced: Value;
+    codebooks: number;
+    counter: string;
+  },
 ): { rows: StreamRows; started: Value } {
   const { batch } = graph;
   const one = graph.integers([1]);
@@ -59,9 +67,9 @@ export function unforcedStreamRows(
   const count = graph.state(inputs.counter, 'int64', [1]);
   // A value of its own: a mere change of shape would share the state's buffer, which is overwritten.
   const before = graph.op('Max', [count, zero]); // [B, 1]
-  const lowest = graph.op('ReduceMin', [inputs.forced, one], { keepdims: 0 }); // [B]
+  const least = reshape(graph, lowest(graph, inputs.forced, inputs.codebooks), [batch]);
   const later = laterStreamRows(graph, inputs.offset, inputs.executes, inputs.start);
-  const started = graph.op('And', [later.started, graph.op('Less', [lowest, zero])]);
+  const started = graph.op('And', [later.started, graph.op('Less', [least, zero])]);
   const advances = graph.op('And', [inputs.executes, started]);
   const next = where(graph, reshape(graph, advances, [batch, 1]), add(graph, before, one), count);
   graph.setState(count, next);

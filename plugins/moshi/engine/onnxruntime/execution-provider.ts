@@ -8,16 +8,16 @@ export type { Device } from '../../../../models/manifest.ts';
 /** Memory of a device as ONNX Runtime names it; states live there. Null: memory of this process. */
 export type DeviceMemory = {
   name: string;
-  /** True if an address inside an allocation is an address too, so that one row can be written. */
-  rowsAddressable: boolean;
   /** True if states of integers live in this process, where the nodes that compute them run. */
   keepsIntegersOnHost: boolean;
+  /** True if inputs and outputs have a place of their own there, the same in every run. */
+  stagesTensors: boolean;
 };
 
 export const DEVICE_MEMORY: Record<Device, DeviceMemory | null> = {
   cpu: null,
-  cuda: { name: 'Cuda', rowsAddressable: true, keepsIntegersOnHost: false },
-  webgpu: { name: 'WebGPU_Buffer', rowsAddressable: false, keepsIntegersOnHost: true },
+  cuda: { name: 'Cuda', keepsIntegersOnHost: false, stagesTensors: true },
+  webgpu: { name: 'WebGPU_Buffer', keepsIntegersOnHost: true, stagesTensors: false },
 };
 
 export const PROVIDER_NAMES: Record<Device, string> = {
@@ -26,8 +26,14 @@ export const PROVIDER_NAMES: Record<Device, string> = {
   webgpu: 'WebGpuExecutionProvider',
 };
 
-/** TF32 would round the mantissas of float32 products to 10 bits; tokens then differ from the CPU's. */
-const CUDA_OPTIONS = { use_tf32: '0', cudnn_conv_algo_search: 'HEURISTIC' };
+const CUDA_OPTIONS = {
+  // The second run of a session is recorded, and all that follow replay it: one launch a frame.
+  enable_cuda_graph: '1',
+  // It would round the mantissas of float32 products to 10 bits: Mimi would hear other codes.
+  use_tf32: '0',
+  // Memory is taken once, by the first run; the default doubles what it has at every need.
+  arena_extend_strategy: 'kSameAsRequested',
+};
 
 const WEBGPU_PREFIX = 'ep.webgpuexecutionprovider';
 
@@ -45,6 +51,9 @@ export function appendExecutionProvider(
     case 'cpu':
       return;
     case 'cuda': {
+      // Its kernel is the only one of our graphs that calls cuDNN, 900 MB of libraries.
+      const key = 'optimization.disable_specified_optimizers';
+      api.call('AddSessionConfigEntry', sessionOptions, key, 'BiasSoftmaxFusion');
       const options = api.create('CreateCUDAProviderOptions');
       try {
         const { keys, values, count } = keysAndValues(CUDA_OPTIONS);

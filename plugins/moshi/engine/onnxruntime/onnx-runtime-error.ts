@@ -25,14 +25,26 @@ export class OnnxRuntimeError extends Error {
 
   static missingProvider(device: string, found: string[], cause?: unknown): OnnxRuntimeError {
     const advice =
-      device === 'cuda'
-        ? 'Put libonnxruntime_providers_shared and libonnxruntime_providers_cuda of the same release beside the library and install CUDA 13 with a driver from 580, or choose cpu.'
+      device === 'webgpu'
+        ? 'It needs a GPU with a Vulkan, Metal or Direct3D 12 driver. Choose cpu.'
         : 'Choose cpu.';
     const reason = cause instanceof Error ? ` ${cause.message}` : '';
     return new OnnxRuntimeError(
       'provider',
       `The execution provider "${device}" cannot be used.${reason} This ONNX Runtime names ${found.join(', ')}. ${advice}`,
       cause,
+    );
+  }
+
+  /** @param lacks - The driver, which the system's administrator installs, or files that we fetch. */
+  static missingCuda(what: string, lacks: 'driver' | 'files'): OnnxRuntimeError {
+    const advice =
+      lacks === 'driver'
+        ? 'Install NVIDIA’s driver, version 580 or newer'
+        : 'Run "npm run moshi -- cuda install"';
+    return new OnnxRuntimeError(
+      'provider',
+      `The execution provider "cuda" cannot be used: ${what}. ${advice}, or choose cpu.`,
     );
   }
 

@@ -5,6 +5,7 @@
  * All calls block and must come from one thread. Whoever opens a runtime disposes of it.
  */
 import type { WeightDescription } from '../../../../models/manifest.ts';
+import { openCudaLibraries, type CudaMemory } from './cuda-libraries.ts';
 import { addressOf, CApi, readString, readStrings } from './c-api.ts';
 import {
   appendExecutionProvider,
@@ -40,6 +41,7 @@ export class OnnxRuntime {
   readonly #api: CApi;
   readonly #environment: bigint;
   readonly #hostMemory: bigint;
+  readonly #cuda: CudaMemory | null;
   readonly #sessions: GraphSession[] = [];
   readonly #states: StateTensor[] = [];
   #sharedWeights: SharedWeights | null = null;
@@ -47,7 +49,10 @@ export class OnnxRuntime {
 
   /** @throws OnnxRuntimeError if the library or the device's provider cannot be used. */
   constructor(device: Device) {
-    const { table, version } = openLibrary(locateLibrary());
+    const nodeLibrary = locateLibrary();
+    const cuda = device === 'cuda' ? openCudaLibraries(nodeLibrary) : null;
+    const { table, version } = openLibrary(cuda?.library ?? nodeLibrary);
+    this.#cuda = cuda?.memory ?? null;
     this.version = version;
     this.device = device;
     this.#api = new CApi(table);
@@ -107,7 +112,12 @@ export class OnnxRuntime {
         throw OnnxRuntimeError.missingProvider(this.device, this.availableProviders(), error);
       }
       const handle = this.#createSession(path, weightsDirectory, weights, options);
-      const session = new GraphSession(this.#api, handle, this.#hostMemory, this.device);
+      const session = new GraphSession(this.#api, handle, {
+        device: this.device,
+        hostMemory: this.#hostMemory,
+        cuda: this.#cuda,
+        allocate: (layout, rows) => this.#allocate(layout, rows, handle),
+      });
       this.#sessions.push(session);
       return session;
     } finally {
@@ -155,29 +165,30 @@ export class OnnxRuntime {
       const host = new HostTensor(layout, rows);
       return new StateTensor(this.#api, this.#hostMemory, layout, rows, host, null);
     }
-    if (this.#deviceMemory === null) {
-      const info = this.#api.create('CreateMemoryInfo', memory.name, 0, 0, 0);
-      const allocator = this.#api.create('CreateAllocator', session.handle, info);
-      this.#deviceMemory = { info, allocator };
-    }
-    const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
-    const value = this.#api.create(
-      'CreateTensorAsOrtValue',
-      this.#deviceMemory.allocator,
-      shape,
-      shape.length,
-      ELEMENT_TYPES[layout.type],
-    );
-    const state = new StateTensor(this.#api, this.#deviceMemory.info, layout, rows, null, {
+    const { value, info } = this.#allocate(layout, rows, session.handle);
+    const state = new StateTensor(this.#api, info, layout, rows, null, {
       value,
       environment: this.#environment,
       hostMemory: this.#hostMemory,
-      rowsAddressable: memory.rowsAddressable,
+      cuda: this.#cuda,
     });
-    for (let row = 0; row < rows; row += 1) {
-      state.zeroRow(row);
-    }
+    state.zero();
     return state;
+  }
+
+  /** [rows, ...rowShape] on the device, with anything in it. */
+  #allocate(layout: RowLayout, rows: number, session: bigint): DeviceTensor {
+    if (this.#deviceMemory === null) {
+      const name = DEVICE_MEMORY[this.device]?.name ?? 'Cpu';
+      const info = this.#api.create('CreateMemoryInfo', name, 0, 0, 0);
+      const allocator = this.#api.create('CreateAllocator', session, info);
+      this.#deviceMemory = { info, allocator };
+    }
+    const { info, allocator } = this.#deviceMemory;
+    const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
+    const type = ELEMENT_TYPES[layout.type];
+    const value = this.#api.create('CreateTensorAsOrtValue', allocator, shape, shape.length, type);
+    return { value, info };
   }
 
   /** Frees everything that came from this runtime; nothing of it may be used afterwards. */
@@ -201,12 +212,27 @@ export class OnnxRuntime {
   }
 }
 
+type DeviceTensor = { value: bigint; info: bigint };
+
+/** Where a session's inputs and outputs are. */
+type SessionMemory = {
+  device: Device;
+  hostMemory: bigint;
+  cuda: CudaMemory | null;
+  allocate: (layout: RowLayout, rows: number) => DeviceTensor;
+};
+
+/** A copy to make before or after each run. */
+type Crossing = { to: bigint; from: bigint; bytes: number };
+
 /** One loaded graph with its fixed inputs and outputs. */
 export class GraphSession {
   readonly handle: bigint;
   readonly #api: CApi;
   readonly #binding: bigint;
-  readonly #hostMemory: bigint;
+  readonly #memory: SessionMemory;
+  readonly #before: Crossing[] = [];
+  readonly #after: Crossing[] = [];
   /** Other devices copy a host input when it is bound, so there it is bound again before each run. */
   readonly #rebindsInputs: boolean;
   readonly #hostInputs: { name: string; value: bigint }[] = [];
@@ -214,16 +240,23 @@ export class GraphSession {
   /** Memory that ONNX Runtime holds addresses of. */
   readonly #keepAlive: unknown[] = [];
 
-  constructor(api: CApi, handle: bigint, hostMemory: bigint, device: Device) {
+  constructor(api: CApi, handle: bigint, memory: SessionMemory) {
     this.handle = handle;
     this.#api = api;
-    this.#hostMemory = hostMemory;
-    this.#rebindsInputs = DEVICE_MEMORY[device] !== null;
+    this.#memory = memory;
+    const there = DEVICE_MEMORY[memory.device];
+    this.#rebindsInputs = there !== null && !there.stagesTensors;
     this.#binding = api.create('CreateIoBinding', handle);
   }
 
   /** Makes the first `batch` rows of a host tensor an input of every run. */
   bindInput(name: string, tensor: HostTensor, batch: number): void {
+    if (this.#memory.cuda !== null) {
+      const { value, address, host, bytes } = this.#stage(tensor, batch);
+      this.#api.call('BindInput', this.#binding, name, value);
+      this.#before.push({ to: address, from: host, bytes });
+      return;
+    }
     const value = this.#wrap(tensor, batch);
     this.#api.call('BindInput', this.#binding, name, value);
     if (this.#rebindsInputs) {
@@ -233,7 +266,29 @@ export class GraphSession {
 
   /** Makes the first `batch` rows of a host tensor receive an output of every run. */
   bindOutput(name: string, tensor: HostTensor, batch: number): void {
+    if (this.#memory.cuda !== null) {
+      const { value, address, host, bytes } = this.#stage(tensor, batch);
+      this.#api.call('BindOutput', this.#binding, name, value);
+      this.#after.push({ to: host, from: address, bytes });
+      return;
+    }
     this.#api.call('BindOutput', this.#binding, name, this.#wrap(tensor, batch));
+  }
+
+  /** The same place on the device in every run, as recorded graphs need it. */
+  #stage(
+    tensor: HostTensor,
+    batch: number,
+  ): { value: bigint; address: bigint; host: bigint; bytes: number } {
+    const { value } = this.#memory.allocate(tensor.layout, batch);
+    this.#values.push(value);
+    this.#keepAlive.push(tensor);
+    return {
+      value,
+      address: this.#api.create('GetTensorMutableData', value),
+      host: addressOf(tensor.bytes()),
+      bytes: rowBytes(tensor.layout) * batch,
+    };
   }
 
   /** Binds one state as input and as output: runs update it in place. */
@@ -253,7 +308,13 @@ export class GraphSession {
     for (const { name, value } of this.#hostInputs) {
       this.#api.call('BindInput', this.#binding, name, value);
     }
+    for (const { to, from, bytes } of this.#before) {
+      this.#memory.cuda?.copy(to, from, bytes);
+    }
     this.#api.call('RunWithBinding', this.handle, null, this.#binding);
+    for (const { to, from, bytes } of this.#after) {
+      this.#memory.cuda?.copy(to, from, bytes);
+    }
     if (this.#rebindsInputs) {
       this.#api.call('SynchronizeBoundOutputs', this.#binding);
     }
@@ -280,7 +341,7 @@ export class GraphSession {
   }
 
   #wrap(tensor: HostTensor, batch: number): bigint {
-    const value = wrapMemory(this.#api, this.#hostMemory, {
+    const value = wrapMemory(this.#api, this.#memory.hostMemory, {
       address: addressOf(tensor.bytes()),
       layout: tensor.layout,
       rows: batch,
@@ -296,7 +357,8 @@ type DeviceState = {
   value: bigint;
   environment: bigint;
   hostMemory: bigint;
-  rowsAddressable: boolean;
+  /** Null where memory has handles instead of addresses: then only whole tensors can be copied. */
+  cuda: CudaMemory | null;
 };
 
 /** Memory of one state for all rows, on the device. */
@@ -330,6 +392,19 @@ export class StateTensor {
     return this.#window(0, batch);
   }
 
+  /** Makes all rows as good as new. */
+  zero(): void {
+    const cuda = this.#device?.cuda ?? null;
+    if (this.host !== null) {
+      this.host.bytes().fill(0);
+    } else if (cuda !== null) {
+      cuda.zero(this.#address(), rowBytes(this.layout) * this.rows);
+    } else {
+      const zeros = new HostTensor(this.layout, this.rows);
+      this.#copy(zeros, this.#window(0, this.rows), 'to-device');
+    }
+  }
+
   /** Makes one row as good as new. */
   zeroRow(row: number): void {
     const bytes = rowBytes(this.layout);
@@ -337,8 +412,9 @@ export class StateTensor {
       this.host.bytes().fill(0, row * bytes, (row + 1) * bytes);
       return;
     }
-    if (this.#device?.rowsAddressable === true) {
-      this.#copy(new HostTensor(this.layout, 1), this.#window(row, 1), 'to-device');
+    const cuda = this.#device?.cuda ?? null;
+    if (cuda !== null) {
+      cuda.zero(this.#address() + BigInt(row * bytes), bytes);
       return;
     }
     // A handle instead of an address: the whole tensor goes through the host, but only at a reset.
@@ -356,8 +432,11 @@ export class StateTensor {
       this.host.copyRow(from, target.host, to);
       return;
     }
-    if (this.#device?.rowsAddressable === true) {
-      this.#copyTensors(this.#window(from, 1), target.#window(to, 1));
+    const cuda = this.#device?.cuda ?? null;
+    if (cuda !== null) {
+      const bytes = rowBytes(this.layout);
+      const source = this.#address() + BigInt(from * bytes);
+      cuda.copy(target.#address() + BigInt(to * bytes), source, bytes);
       return;
     }
     const theirs = target.#read();
@@ -371,12 +450,14 @@ export class StateTensor {
     }
   }
 
+  #address(): bigint {
+    return this.#device === null
+      ? addressOf((this.host as HostTensor).bytes())
+      : this.#api.create('GetTensorMutableData', this.#device.value);
+  }
+
   #window(firstRow: number, rows: number): bigint {
-    const base =
-      this.#device === null
-        ? addressOf((this.host as HostTensor).bytes())
-        : this.#api.create('GetTensorMutableData', this.#device.value);
-    const address = base + BigInt(firstRow * rowBytes(this.layout));
+    const address = this.#address() + BigInt(firstRow * rowBytes(this.layout));
     return wrapMemory(this.#api, this.#memory, { address, layout: this.layout, rows });
   }
 

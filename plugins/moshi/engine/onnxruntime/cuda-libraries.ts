@@ -1,0 +1,148 @@
+/**
+ * What CUDA needs beside onnxruntime-node's own library, and where it is: one folder with the provider
+ * of the same release (wheel onnxruntime-gpu) and NVIDIA's CUDA 13 libraries, or NVIDIA's where the
+ * system has them.
+ *
+ * ONNX Runtime looks for its provider beside itself, so the folder also holds a link to
+ * onnxruntime-node's library, which is opened by that name.
+ */
+import { existsSync, readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, join } from 'node:path';
+import koffi from 'koffi';
+
+import { OnnxRuntimeError } from './onnx-runtime-error.ts';
+
+/** Where `moshi cuda install` puts them. */
+export const CUDA_DIRECTORY = join(homedir(), '.cache', 'moshi-cuda');
+
+/** Of the wheel onnxruntime-gpu. */
+export const PROVIDER_FILES = [
+  'libonnxruntime_providers_shared.so',
+  'libonnxruntime_providers_cuda.so',
+];
+
+/** What the provider is linked with, each after those it needs itself. */
+const LINKED_LIBRARIES = [
+  'libcudart.so.13',
+  'libcublasLt.so.13',
+  'libcublas.so.13',
+  'libcurand.so.10',
+];
+
+/** The driver's; nothing but the driver's installation brings it. */
+const DRIVER_LIBRARY = 'libcuda.so.1';
+
+/** cuDNN and NVRTC are many libraries that open each other by name: what is open already is found. */
+const LAZY_LIBRARIES = /^lib(nvrtc|cudnn)[\w-]*\.so\.\d+$/;
+
+/** Copies between host and device, by NVIDIA's runtime: ONNX Runtime's CopyTensors knows no CUDA. */
+export type CudaMemory = {
+  /** Either address may be the host's. Blocks until done. @throws OnnxRuntimeError. */
+  copy: (to: bigint, from: bigint, bytes: number) => void;
+  /** @throws OnnxRuntimeError. */
+  zero: (address: bigint, bytes: number) => void;
+};
+
+/** Holds what was opened: koffi closes libraries that are collected. */
+const OPENED: unknown[] = [];
+
+/**
+ * Opens NVIDIA's libraries for all that follow, so that the provider finds them whatever the loader's
+ * path is.
+ *
+ * @param nodeLibrary - onnxruntime-node's library.
+ * @returns the path by which ONNX Runtime finds its provider, and how to copy.
+ * @throws OnnxRuntimeError naming what is missing and how to get it.
+ */
+export function openCudaLibraries(
+  nodeLibrary: string,
+  directory: string = CUDA_DIRECTORY,
+): { library: string; memory: CudaMemory } {
+  for (const file of PROVIDER_FILES) {
+    if (!existsSync(join(directory, file))) {
+      throw OnnxRuntimeError.missingCuda(`${file} is not in ${directory}`, 'files');
+    }
+  }
+  open(DRIVER_LIBRARY, null);
+  for (const file of LINKED_LIBRARIES) {
+    open(file, directory);
+  }
+  openLazyLibraries(directory);
+  return { library: linkBeside(nodeLibrary, directory), memory: openMemory(directory) };
+}
+
+/** Prefers the folder's, else what the system's loader finds. */
+function open(file: string, directory: string | null): void {
+  const own = directory === null ? null : join(directory, file);
+  try {
+    OPENED.push(koffi.load(own !== null && existsSync(own) ? own : file, { global: true }));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw OnnxRuntimeError.missingCuda(
+      `${file} does not load: ${reason}`,
+      file === DRIVER_LIBRARY ? 'driver' : 'files',
+    );
+  }
+}
+
+/** In as many rounds as they need each other; what does not load is missed when it is called for. */
+function openLazyLibraries(directory: string): void {
+  let waiting = readdirSync(directory).filter((file) => LAZY_LIBRARIES.test(file));
+  for (let count = -1; count !== waiting.length;) {
+    count = waiting.length;
+    waiting = waiting.filter((file) => {
+      try {
+        OPENED.push(koffi.load(join(directory, file), { global: true }));
+        return false;
+      } catch {
+        return true;
+      }
+    });
+  }
+}
+
+function linkBeside(nodeLibrary: string, directory: string): string {
+  const link = join(directory, basename(nodeLibrary));
+  const target = ((): string | null => {
+    try {
+      return readlinkSync(link);
+    } catch {
+      return null;
+    }
+  })();
+  if (target !== nodeLibrary) {
+    try {
+      rmSync(link, { force: true });
+      symlinkSync(nodeLibrary, link);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw OnnxRuntimeError.missingCuda(`${link} cannot be made: ${reason}`, 'files');
+    }
+  }
+  return link;
+}
+
+/** cudaMemcpyDefault: the addresses themselves say whose they are. */
+const COPY_BY_ADDRESS = 4;
+
+function openMemory(directory: string): CudaMemory {
+  const own = join(directory, 'libcudart.so.13');
+  const runtime = koffi.load(existsSync(own) ? own : 'libcudart.so.13');
+  OPENED.push(runtime);
+  const call = (name: string, parameters: string[]): ((...values: unknown[]) => void) => {
+    const native = runtime.func(name, 'int', parameters);
+    return (...values) => {
+      const code = native(...values) as number;
+      if (code !== 0) {
+        throw OnnxRuntimeError.failed(name, code, 'the CUDA runtime refused it');
+      }
+    };
+  };
+  const copy = call('cudaMemcpy', ['void *', 'void *', 'size_t', 'int']);
+  const set = call('cudaMemset', ['void *', 'int', 'size_t']);
+  return {
+    copy: (to, from, bytes) => copy(to, from, bytes, COPY_BY_ADDRESS),
+    zero: (address, bytes) => set(address, 0, bytes),
+  };
+}
