@@ -364,8 +364,7 @@ test('a model with too few rows is refused', async () => {
   await expect(start({ slots: 3 })).rejects.toThrow(/3 conversations at once.*1, 2/);
 });
 
-test('a device without its libraries, and graphs for another one, are refused with what to do', async () => {
-  await expect(start({ device: 'cuda' })).rejects.toThrow(/made for cpu, not for cuda/);
+test('graphs for another device are refused with what to do', async () => {
   const { directory } = await buildModel({
     checkpoint: 'demo',
     outputDirectory: folder,
@@ -373,8 +372,8 @@ test('a device without its libraries, and graphs for another one, are refused wi
     kinds: ['frame'],
     device: 'cuda',
   });
-  await expect(start({ device: 'cuda', slots: 1, modelDirectory: directory })).rejects.toThrow(
-    /"cuda" cannot be used/,
+  await expect(start({ slots: 1, modelDirectory: directory })).rejects.toThrow(
+    /made for cuda, not for cpu.*MOSHI_DEVICE=cpu/,
   );
 });
 
