@@ -37,6 +37,8 @@ export type CheckpointFacts = MemoryFacts & {
   }[];
   /** What the checkpoint itself says about sampling (`lm_gen_config`). */
   readonly generation: GenerationConfig;
+  /** Keys of config.json that are passed over. */
+  readonly ignoredSettings: readonly string[];
   /** Strength of classifier-free guidance, or null for models without. */
   readonly guidance: number | null;
   /** Strength of the adapters that are merged, or null where there are none. */
@@ -83,6 +85,7 @@ export async function inspectCheckpoint(
       default: values[defaultRow] ?? null,
     })),
     generation: config.generation,
+    ignoredSettings: config.ignoredSettings,
     guidance: config.guidance,
     adapterScaling: checkpoint.adapterScaling,
     voices: await voicesOf(checkpoint.directory),

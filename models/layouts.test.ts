@@ -18,6 +18,7 @@ import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { buildModel, CheckpointError } from './build.ts';
 import { writeFixture } from './fixtures/fixture.ts';
+import { architecture } from './generate/architectures.ts';
 import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 import { LAYOUTS, writeLayout, type Layout } from './test-support/layout-checkpoints.ts';
@@ -107,13 +108,15 @@ test.each(LAYOUTS)('%s gives what its numbers give as plain float32', async (lay
 test.each([
   ['mlx-bf16', 'moshi', UNUSUAL_ARCHITECTURE],
   ['candle-bf16', 'moshi', UNUSUAL_ARCHITECTURE],
+  ['mlx-bf16', 'personaplex', architecture('tiny-personaplex')],
+  ['candle-bf16', 'personaplex', architecture('tiny-personaplex')],
   ['mlx-bf16', 'hibiki', UNUSUAL_TRANSLATION],
   ['candle-bf16', 'hibiki', UNUSUAL_TRANSLATION],
 ] as const)(
-  '%s of %s follows schedules, low ranks, biases and conditions of the configuration',
-  async (layout, kind, architecture) => {
+  '%s of %s follows schedules, low ranks, biases, conditions and unused steps of the configuration',
+  async (layout, kind, described) => {
     const from = join(directory, `random-${layout}-${kind}`);
-    await generateCheckpoint({ architecture, seed: 21, directory: from });
+    await generateCheckpoint({ architecture: described, seed: 21, directory: from });
     const config = JSON.parse(readFileSync(join(from, 'config.json'), 'utf8')) as object;
     // Neither layout has a place for the norms before the heads.
     writeFileSync(join(from, 'config.json'), JSON.stringify({ ...config, depformer_norm: null }));

@@ -7,6 +7,7 @@ import {
   type BuildOptions,
 } from '../../models/build.ts';
 import type { GraphDescription, ModelManifest, Precision } from '../../models/manifest.ts';
+import { readLanguageModelConfig } from '../../models/checkpoints/language-model-config.ts';
 import { precisionNeeds } from '../../models/precision-needs.ts';
 import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-provider.ts';
 import type { Config } from '../config.ts';
@@ -76,6 +77,10 @@ export async function buildGraphs(
     ...(steps !== undefined && { context: steps }),
     ...(attentionSinks !== undefined && { attentionSinks }),
   };
+  const { ignoredSettings } = await readLanguageModelConfig(checkpoint);
+  if (ignoredSettings.length > 0) {
+    report.note(`config.json has settings that nobody here knows: ${ignoredSettings.join(', ')}`);
+  }
   const device = await chooseDevice(config.engine.device);
   // The codec alone has one precision.
   const choice = kinds.includes('frame')

@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { VOICES_ARCHIVE, VOICES_FOLDER } from '../hub/checkpoint-files.ts';
 import type { ModelKind } from '../manifest.ts';
 import {
   conditioners,
@@ -272,6 +273,8 @@ export type TranscriptionConfig = {
 /** What the graphs need to know about the language model. */
 export type LanguageModelConfig = {
   readonly kind: ModelKind;
+  /** Keys of a config.json that describes no architecture, which nobody here knows. */
+  readonly ignoredSettings: readonly string[];
   readonly files: {
     readonly model: string;
     readonly mimi: string;
@@ -353,7 +356,10 @@ const BUILT_IN_CONFIG = {
 /** @throws CheckpointError naming every field that is wrong or not implemented. */
 export async function readLanguageModelConfig(directory: string): Promise<LanguageModelConfig> {
   const path = join(directory, 'config.json');
-  return parseLanguageModelConfig(await readConfigFile(directory), path);
+  const hasVoices = [VOICES_FOLDER, VOICES_ARCHIVE].some((name) =>
+    existsSync(join(directory, name)),
+  );
+  return parseLanguageModelConfig(await readConfigFile(directory), path, hasVoices);
 }
 
 /** The content of config.json, or what the reference takes in its place. */
@@ -369,15 +375,25 @@ export async function readConfigFile(directory: string): Promise<unknown> {
   return { moshi_name: weightsFileName((name) => existsSync(join(directory, name))), ...json };
 }
 
-/** @param path - Where `json` was read, for messages. */
-export function parseLanguageModelConfig(json: unknown, path: string): LanguageModelConfig {
-  const complete = isPersonaPlex(json) ? completePersonaPlex(json, BUILT_IN_CONFIG) : json;
+/**
+ * @param path - Where `json` was read, for messages.
+ * @param hasVoices - Whether PersonaPlex's voices lie beside it.
+ */
+export function parseLanguageModelConfig(
+  json: unknown,
+  path: string,
+  hasVoices = false,
+): LanguageModelConfig {
+  const { complete, ignored } = isPersonaPlex(json, hasVoices)
+    ? completePersonaPlex(json, BUILT_IN_CONFIG, new Set(Object.keys(schema.shape)))
+    : { complete: json, ignored: [] };
   const config = checkJson(schema, complete, path);
   const kind = config.model_type;
   const feedForward = Math.floor(config.hidden_scale * config.dim);
   const { cfg_coef: guidance = 1 } = config.lm_gen_config;
   return {
     kind,
+    ignoredSettings: ignored,
     files: {
       model: config.moshi_name,
       mimi: config.mimi_name,

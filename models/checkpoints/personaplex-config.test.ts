@@ -19,6 +19,20 @@ test('fills what the published configuration lacks from the 7B model', () => {
   });
 });
 
+test('passes over what it does not know where nothing describes an architecture, and says so', () => {
+  const config = parse({ model_type: 'personaplex', wings: 2, license: 'other' });
+  expect(config.ignoredSettings).toEqual(['wings']);
+  expect(config.temporal.layers).toBe(32);
+});
+
+test('is known by the voices beside it where nothing describes an architecture', () => {
+  const read = (json: object, hasVoices: boolean): LanguageModelConfig =>
+    parseLanguageModelConfig(json, '/somewhere/config.json', hasVoices);
+  expect(read({ pipeline: 'speech' }, true).kind).toBe('personaplex');
+  expect(() => read({ pipeline: 'speech' }, false)).toThrow('not implemented: pipeline');
+  expect(() => read({ dim: 64, pipeline: 'speech' }, true)).toThrow('not implemented: pipeline');
+});
+
 test('keeps what is given', () => {
   const config = parse({ model_type: 'personaplex', dim: 64, num_heads: 2, context: 100 });
   expect(config.temporal).toMatchObject({ dimension: 64, heads: 2, context: 99 });
@@ -34,7 +48,7 @@ describe('refuses', () => {
     [{ dep_q: 8 }, 'dep_q must be n_q 16 for PersonaPlex, found 8'],
     [{ n_q: 7, dep_q: 7, delays: [0, 0, 0, 0, 0, 0, 0, 0] }, 'n_q must be even for PersonaPlex'],
     [{ context: 1 }, 'context must be at least 2 for PersonaPlex'],
-    [{ wings: 2 }, 'has settings that are not implemented: wings'],
+    [{ dim: 4096, wings: 2 }, 'has settings that are not implemented: wings'],
   ])('%j', (changes, message) => {
     expect(() => parse({ model_type: 'personaplex', ...changes })).toThrow(message);
   });

@@ -1,6 +1,7 @@
 /** `models quantize`: folders that open like any other, and nothing half done. */
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -66,6 +67,18 @@ test('makes a folder that is used where it lies, and holds what a build would ma
   expect(names).toContain('text_linear.weight');
   expect(names.filter((name) => /emb|norm/.test(name))).toEqual([]);
   expect(readdirSync(directory).filter((name) => name.startsWith('.'))).toEqual([]);
+});
+
+test('takes the voices along that come with a model', async () => {
+  const from = join(directory, 'with-voices');
+  cpSync(TINY, from, { recursive: true });
+  mkdirSync(join(from, 'voices'));
+  writeFileSync(join(from, 'voices', 'NATF2.pt'), 'a voice');
+  writeFileSync(join(from, 'voices.tgz'), 'voices');
+  const to = join(directory, 'with-voices-q8');
+  await quantizeCheckpoint({ checkpoint: from, precision: 'q8', directory: to });
+  expect(readFileSync(join(to, 'voices', 'NATF2.pt'), 'utf8')).toBe('a voice');
+  expect(readFileSync(join(to, 'voices.tgz'), 'utf8')).toBe('voices');
 });
 
 test('makes the same bytes every time', async () => {

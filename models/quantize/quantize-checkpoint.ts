@@ -1,5 +1,5 @@
 /** Writes a checkpoint again with the matrices of its language model in blocks of 8 or 4 bits. */
-import { copyFile, link, realpath, stat, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, readdir, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type AdapterChoice, type Checkpoint } from '../checkpoints/checkpoint.ts';
@@ -10,6 +10,7 @@ import {
   BLOCK_LAYOUT_MARKER,
   type BlockPrecision,
 } from '../checkpoints/linear-weight.ts';
+import { VOICES_ARCHIVE, VOICES_FOLDER } from '../hub/checkpoint-files.ts';
 import { makeCheckpointFolder } from '../checkpoints/new-checkpoint-folder.ts';
 
 export type QuantizeOptions = {
@@ -103,9 +104,20 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
   };
 }
 
+/** Voices that come with the model, as a folder and as the archive that they were published in. */
+async function linkVoices(from: string, to: string): Promise<void> {
+  const voices = await readdir(join(from, VOICES_FOLDER)).catch(() => []);
+  if (voices.length > 0) await mkdir(join(to, VOICES_FOLDER));
+  for (const name of [VOICES_ARCHIVE, ...voices.map((voice) => join(VOICES_FOLDER, voice))]) {
+    const path = await realpath(join(from, name)).catch(() => null);
+    if (path === null || !(await stat(path)).isFile()) continue;
+    await link(path, join(to, name)).catch(() => copyFile(path, join(to, name)));
+  }
+}
+
 /** @returns the keys of config.json that name the files. */
 async function linkOtherFiles(
-  { languageModel: { files }, mimiWeights, mimiConfigPath, tokenizerPath }: Checkpoint,
+  { directory, languageModel: { files }, mimiWeights, mimiConfigPath, tokenizerPath }: Checkpoint,
   folder: string,
 ): Promise<Record<string, string>> {
   // A cache keeps files under other names than those that config.json has for them.
@@ -122,5 +134,6 @@ async function linkOtherFiles(
     await link(path, join(folder, name)).catch(() => copyFile(path, join(folder, name)));
     names[key] = name;
   }
+  await linkVoices(directory, folder);
   return names;
 }

@@ -98,6 +98,7 @@ export function greedyFeed(graph: GraphShape, offset: number, pcm: Float32Array)
     graph.inputs.find((input) => input.name === name)?.shape ?? [];
   const filled = (name: string, value: number): number[] =>
     Array.from({ length: elementCount(shapeOf(name)) }, () => value);
+  const has = (name: string): boolean[] => filled(name, 0).map(Boolean);
   const conditions = graph.inputs.filter(({ name }) => name.startsWith('condition_'));
   return {
     pcm,
@@ -112,6 +113,8 @@ export function greedyFeed(graph: GraphShape, offset: number, pcm: Float32Array)
     text_noise: filled('text_noise', 1),
     audio_noise: filled('audio_noise', 1),
     guidance: filled('guidance', 1),
+    embedding: filled('embedding', 0),
+    has_embedding: has('has_embedding'),
     ...Object.fromEntries(conditions.map(({ name }) => [name, filled(name, 0)])),
   };
 }

@@ -7,8 +7,11 @@
  */
 import { z } from 'zod';
 
-/** Raised whenever an old peer would misread a new one; peers of different versions refuse each other. */
-export const PROTOCOL_VERSION = 1;
+/**
+ * Raised whenever an old peer would misread a new one; peers of different versions refuse each other.
+ * 2: voice, prompt, conditions and guidance, which version 1 passes over.
+ */
+export const PROTOCOL_VERSION = 2;
 
 /** Path of the WebSocket on the engine's HTTP server. */
 export const CONVERSATION_PATH = '/v1/conversation';

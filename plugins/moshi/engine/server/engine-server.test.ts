@@ -208,7 +208,7 @@ describe('an engine', () => {
     ['an unknown protocol', '{"type":"start","protocol":99}', 'protocol_version'],
     [
       'an impossible temperature',
-      '{"type":"start","protocol":1,"sampling":{"textTemperature":-1}}',
+      `{"type":"start","protocol":${PROTOCOL_VERSION},"sampling":{"textTemperature":-1}}`,
       'bad_message',
     ],
     [
@@ -240,7 +240,9 @@ describe('an engine', () => {
 
   test('names the wrong fields of a message in one line', async () => {
     const client = await new TestClient(engine.url).open();
-    client.socket.send('{"type":"start","protocol":1,"seed":-1,"sampling":{"textTopK":0}}');
+    client.socket.send(
+      `{"type":"start","protocol":${PROTOCOL_VERSION},"seed":-1,"sampling":{"textTopK":0}}`,
+    );
     await client.closed;
     const [answer] = client.messages;
     expect(answer).toMatchObject({ type: 'error', code: 'bad_message' });
