@@ -17,6 +17,7 @@ import { buildModel, CheckpointError } from './build.ts';
 import { openCheckpoint } from './checkpoints/checkpoint.ts';
 import { architecture } from './generate/architectures.ts';
 import { generateCheckpoint } from './generate/generate-checkpoint.ts';
+import { inspectCheckpoint } from './inspect.ts';
 import { LAYOUTS, writeLayout } from './test-support/layout-checkpoints.ts';
 import { uniform } from './test-support/random.ts';
 
@@ -213,6 +214,7 @@ test.each(CASES)('%s is refused by name', async (_, files, message) => {
   const attempt = build(folder);
   await expect(attempt).rejects.toThrow(message);
   await expect(attempt).rejects.toBeInstanceOf(CheckpointError);
+  await expect(inspectCheckpoint(folder, {}, directory)).rejects.toThrow(message);
   expect(existsSync(PAYLOAD)).toBe(false);
 });
 

@@ -240,6 +240,15 @@ function cpuPrecision(precision: Precision | undefined): Checkpoint['precision']
   );
 }
 
+/**
+ * Looks for every tensor of the model in its files, without reading the numbers.
+ *
+ * @throws CheckpointError naming one that is missing, or has another shape or type.
+ */
+export function checkTensors(checkpoint: Checkpoint): void {
+  composeGraph(checkpoint, 'frame', 1, false).finish();
+}
+
 /** One graph of a model. */
 export function composeGraph(
   checkpoint: Checkpoint,

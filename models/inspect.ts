@@ -1,6 +1,7 @@
 /** What a checkpoint consists of: read from its files, nothing is built. */
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { checkTensors } from './build.ts';
 import { memoryFacts, type MemoryFacts } from './catalogue-facts.ts';
 import { openCheckpoint, type AdapterChoice } from './checkpoints/checkpoint.ts';
 import type { GenerationConfig } from './checkpoints/language-model-config.ts';
@@ -54,6 +55,7 @@ export async function inspectCheckpoint(
   hubCacheDirectory: string,
 ): Promise<CheckpointFacts> {
   const checkpoint = await openCheckpoint(directory, null, adapters, hubCacheDirectory);
+  checkTensors(checkpoint);
   const { languageModel: config, mimi, stored } = checkpoint;
   const names = await namesInFolder(checkpoint.directory);
   const files = await Promise.all(

@@ -1,6 +1,7 @@
 /** Writes a checkpoint again with the matrices of its language model in blocks of 8 or 4 bits. */
 import { copyFile, link, mkdir, readdir, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { checkTensors } from '../build.ts';
 import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type AdapterChoice, type Checkpoint } from '../checkpoints/checkpoint.ts';
 import { readConfigFile } from '../checkpoints/language-model-config.ts';
@@ -73,6 +74,7 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
       `${checkpoint.directory}: no matrix is a whole number of 32 columns wide; there is nothing to quantise.`,
     );
   }
+  checkTensors(checkpoint);
   const matrices: ConvertedMatrix[] = [];
   await makeCheckpointFolder(directory, converted.weights.totalBytes, async (draft) => {
     const fileName = `model.${precision}.safetensors`;
