@@ -45,6 +45,8 @@ export interface Config {
     context: number | undefined;
     /** Of these, so many are the conversation's first; undefined: none. */
     attentionSinks: number | undefined;
+    /** What they are remembered in. */
+    keyValueType: KeyValueWish;
     /** File of low-rank adapters, absolute; undefined: those that the checkpoint names. */
     adapters: string | undefined;
     /** Strength of the adapters; undefined: the checkpoint's own. */
@@ -92,6 +94,13 @@ export interface Config {
 const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
 export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
 export type DeviceWish = z.infer<typeof device>;
+
+/** Of keys and values that conversations keep. */
+const KEY_VALUE_TYPES = ['auto', 'f32', 'f16'] as const;
+const keyValueWish = z.enum(KEY_VALUE_TYPES, {
+  error: `must be one of ${KEY_VALUE_TYPES.join(', ')}`,
+});
+export type KeyValueWish = z.infer<typeof keyValueWish>;
 
 /** Of a model's matrices; `auto` is what fits the machine. */
 const PRECISIONS = ['auto', 'f32', 'bf16', 'f16', 'q8', 'q4'] as const;
@@ -162,6 +171,7 @@ const environmentSchema = z.object({
     .transform(Number)
     .optional(),
   MOSHI_ATTENTION_SINKS: wholeNumber(0, 999_999).optional(),
+  MOSHI_KV_TYPE: keyValueWish.default('auto'),
   MOSHI_LORA: z.string().optional(),
   MOSHI_LORA_SCALE: strength.optional(),
   MOSHI_VOICE: z.string().max(100, 'must be the name of a voice').optional(),
@@ -255,6 +265,7 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_GUIDANCE: config.model.guidance,
     MOSHI_CONTEXT: config.model.context,
     MOSHI_ATTENTION_SINKS: config.model.attentionSinks,
+    MOSHI_KV_TYPE: config.model.keyValueType,
     MOSHI_LORA: config.model.adapters,
     MOSHI_LORA_SCALE: config.model.adapterScaling,
     MOSHI_VOICE: config.persona.voice,
@@ -364,6 +375,7 @@ function nest(variables: Variables): Config {
       guidance: variables.MOSHI_GUIDANCE,
       context: variables.MOSHI_CONTEXT,
       attentionSinks: variables.MOSHI_ATTENTION_SINKS,
+      keyValueType: variables.MOSHI_KV_TYPE,
       adapters:
         variables.MOSHI_LORA === undefined
           ? undefined

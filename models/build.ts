@@ -38,6 +38,7 @@ import {
   type Precision,
   type SamplingOptions,
 } from './manifest.ts';
+import { KEY_VALUE_TYPES } from './model-size.ts';
 import type { GraphBuilder } from './onnx/graph-builder.ts';
 import { resolveModel } from './catalogue.ts';
 import { readSentencePieceModel } from './tokenizer/sentencepiece.ts';
@@ -78,7 +79,15 @@ export type BuildOptions = {
   readonly attentionSinks?: number;
   /** What is to run the graphs; the CPU if absent. */
   readonly device?: Device;
+  readonly keyValueType?: KeyValueWish;
 };
+
+/**
+ * How the transformer over time keeps its keys and values: 32 or 16 bits. `auto`, the default, is 16
+ * bits where the matrices are rounded far more coarsely anyway (q8, q4) and the device's attention
+ * reads them, else 32.
+ */
+export type KeyValueWish = 'auto' | 'f32' | 'f16';
 
 const SAMPLE_RATE = 24000;
 const FRAME_SAMPLES = 1920;
@@ -176,14 +185,42 @@ export async function openForBuild(
     | 'guidance'
     | 'context'
     | 'attentionSinks'
+    | 'keyValueType'
+    | 'device'
   >,
 ): Promise<Checkpoint> {
   const { adapters, hubCacheDirectory } = options;
   const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
   const precision = cpuPrecision(options.precision);
   const checkpoint = await openCheckpoint(directory, precision, adapters, hubCacheDirectory);
-  const shortened = withContext(withGuidance(checkpoint, options.guidance), options.context);
-  return withSinks(shortened, options.attentionSinks ?? 0);
+  const guided = withGuidance(checkpoint, options.guidance);
+  return withKeyValueType(
+    withSinks(withContext(guided, options.context), options.attentionSinks ?? 0),
+    options,
+  );
+}
+
+/**
+ * Attention sinks are rotated in 32 bits where they lie among the others.
+ *
+ * @throws CheckpointError where 16 bits are asked for and cannot be.
+ */
+function withKeyValueType(
+  checkpoint: Checkpoint,
+  { keyValueType: wish = 'auto', device = 'cpu' }: Pick<BuildOptions, 'keyValueType' | 'device'>,
+): Checkpoint {
+  const { languageModel, precision } = checkpoint;
+  const takesHalves = device !== 'webgpu' && (languageModel.temporal.sinks ?? 0) === 0;
+  if (wish === 'f16' && !takesHalves) {
+    throw new CheckpointError(
+      `keys and values of 16 bits do not go with WebGPU or with attention sinks; use f32 or auto.`,
+    );
+  }
+  const chosen = takesHalves ? KEY_VALUE_TYPES[precision] : 'f32';
+  const type = wish === 'auto' ? chosen : wish;
+  const keyValueType = type === 'f16' ? 'float16' : 'float32';
+  const temporal = { ...languageModel.temporal, keyValueType } as const;
+  return { ...checkpoint, languageModel: { ...languageModel, temporal } };
 }
 
 /** @throws CheckpointError when the model has nothing to be guided by. */
@@ -420,6 +457,7 @@ async function buildDigest(
     guidance,
     context: temporal.context,
     attentionSinks: temporal.sinks ?? 0,
+    keyValueType: temporal.keyValueType,
     precision,
     adapterScaling,
   });

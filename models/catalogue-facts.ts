@@ -24,7 +24,7 @@ export type MemoryFacts = {
   /** Of weights and one conversation, by what the matrices are computed in; see `memoryBytes`. */
   readonly memoryBytes: Readonly<Record<ComputedPrecision, number>>;
   /** Of every further conversation. */
-  readonly bytesPerConversation: number;
+  readonly bytesPerConversation: Readonly<Record<ComputedPrecision, number>>;
 };
 
 export type CatalogueFacts = MemoryFacts & {
@@ -75,12 +75,15 @@ async function demoFacts(name: string): Promise<CatalogueFacts> {
 }
 
 export function memoryFacts(config: LanguageModelConfig, mimi: MimiConfig): MemoryFacts {
-  const entries = COMPUTED_PRECISIONS.map(
-    (precision) => [precision, memoryBytes(config, mimi, precision, 1)] as const,
-  );
+  const byPrecision = (
+    bytes: (precision: ComputedPrecision) => number,
+  ): Record<ComputedPrecision, number> =>
+    Object.fromEntries(
+      COMPUTED_PRECISIONS.map((precision) => [precision, bytes(precision)] as const),
+    ) as Record<ComputedPrecision, number>;
   return {
-    memoryBytes: Object.fromEntries(entries) as Record<ComputedPrecision, number>,
-    bytesPerConversation: bytesPerConversation(config, mimi),
+    memoryBytes: byPrecision((precision) => memoryBytes(config, mimi, precision, 1)),
+    bytesPerConversation: byPrecision((precision) => bytesPerConversation(config, mimi, precision)),
   };
 }
 

@@ -53,7 +53,7 @@ import { z } from 'zod';
 
 export const MANIFEST_FORMAT_VERSION = 3;
 
-const tensorType = z.enum(['float32', 'int64', 'bool']);
+const tensorType = z.enum(['float32', 'float16', 'int64', 'bool']);
 export type TensorType = z.infer<typeof tensorType>;
 
 /** A named tensor; `shape` leads with the batch size of its graph. */

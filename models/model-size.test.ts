@@ -38,10 +38,11 @@ test('counts the models that Kyutai published as large as their files are', () =
 
 test('knows what a conversation of the 7B model needs', () => {
   // 524,288 bytes a frame in 16 bits, 3000 frames; the codec has 2 × 8 layers of 512 × 250.
-  const keysAndValues = 2 * 524_288 * 3000;
-  expect(bytesPerConversation(configOf('moshi-7b'), mimi)).toBe(
-    keysAndValues + 2 * (2 * 8 * 512 * 250 * 4),
-  );
+  const keysAndValues = 524_288 * 3000;
+  const codec = 2 * (2 * 8 * 512 * 250 * 4);
+  const config = configOf('moshi-7b');
+  expect(bytesPerConversation(config, mimi, 'q4')).toBe(keysAndValues + codec);
+  expect(bytesPerConversation(config, mimi, 'f32')).toBe(2 * keysAndValues + codec);
 });
 
 test('needs less memory the coarser the numbers are, and more for more conversations', () => {
@@ -51,5 +52,7 @@ test('needs less memory the coarser the numbers are, and more for more conversat
   );
   expect(f32! / q8!).toBeGreaterThan(2.5);
   expect(q8! / q4!).toBeGreaterThan(1.3);
-  expect(memoryBytes(config, mimi, 'q4', 3) - q4!).toBe(2 * bytesPerConversation(config, mimi));
+  expect(memoryBytes(config, mimi, 'q4', 3) - q4!).toBe(
+    2 * bytesPerConversation(config, mimi, 'q4'),
+  );
 });

@@ -19,6 +19,14 @@ const BLOCK_COLUMNS = 32;
 export const COMPUTED_PRECISIONS = ['f32', 'q8', 'q4'] as const;
 export type ComputedPrecision = (typeof COMPUTED_PRECISIONS)[number];
 
+/** What keys and values are kept in unless asked otherwise, by what the matrices are computed in. */
+export const KEY_VALUE_TYPES: Readonly<Record<ComputedPrecision, 'f32' | 'f16'>> = {
+  f32: 'f32',
+  q8: 'f16',
+  q4: 'f16',
+};
+const KEY_VALUE_BYTES = { f32: FLOAT32_BYTES, f16: 2 } as const;
+
 /** Numbers of a language model, by part. */
 export type ParameterCounts = {
   /** The transformer over time. */
@@ -73,16 +81,26 @@ export function codecParameterCount(mimi: MimiConfig): number {
   return parameterCount(mimiTensors(mimi));
 }
 
-/** Keys and values of a conversation of any length: rings of float32, in all transformers. */
-export function bytesPerConversation(config: LanguageModelConfig, mimi: MimiConfig): number {
+/** Keys and values of a conversation of any length: rings in all transformers, the codec's float32. */
+export function bytesPerConversation(
+  config: LanguageModelConfig,
+  mimi: MimiConfig,
+  precision: ComputedPrecision,
+): number {
   const rows = config.guidance === null ? 1 : 2;
   // A model that only listens has no decoder.
   const codecTransformers = config.depth === null ? 1 : 2;
-  return rows * ringBytes(config.temporal) + codecTransformers * ringBytes(mimi.transformer);
+  return (
+    rows * ringBytes(config.temporal, KEY_VALUE_BYTES[KEY_VALUE_TYPES[precision]]) +
+    codecTransformers * ringBytes(mimi.transformer, FLOAT32_BYTES)
+  );
 }
 
-function ringBytes({ layers, dimension, headsPerKey, context }: TransformerConfig): number {
-  return 2 * layers * (dimension / headsPerKey) * context * FLOAT32_BYTES;
+function ringBytes(
+  { layers, dimension, headsPerKey, context }: TransformerConfig,
+  bytesPerNumber: number,
+): number {
+  return 2 * layers * (dimension / headsPerKey) * context * bytesPerNumber;
 }
 
 /**
@@ -100,7 +118,7 @@ export function memoryBytes(
     (temporal + textHead + depth) * bytesPerNumber(precision) +
       tables * BFLOAT16_BYTES +
       codecParameterCount(mimi) * FLOAT32_BYTES +
-      conversations * bytesPerConversation(config, mimi),
+      conversations * bytesPerConversation(config, mimi, precision),
   );
 }
 

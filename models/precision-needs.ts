@@ -13,7 +13,12 @@ export type PrecisionNeeds = {
   readonly bytesPerConversation: number;
 };
 
-const TYPE_BYTES: Readonly<Record<TensorType, number>> = { float32: 4, int64: 8, bool: 1 };
+const TYPE_BYTES: Readonly<Record<TensorType, number>> = {
+  float32: 4,
+  float16: 2,
+  int64: 8,
+  bool: 1,
+};
 
 /**
  * The first has the least error, the last the least bytes; a checkpoint that `models quantize` wrote
@@ -23,7 +28,10 @@ const TYPE_BYTES: Readonly<Record<TensorType, number>> = { float32: 4, int64: 8,
  * @throws CheckpointError when the checkpoint cannot be used.
  */
 export async function precisionNeeds(
-  options: Pick<BuildOptions, 'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance'>,
+  options: Pick<
+    BuildOptions,
+    'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'keyValueType' | 'device'
+  >,
   isEnough: (needs: PrecisionNeeds) => boolean,
 ): Promise<PrecisionNeeds[]> {
   const stored = await openForBuild(options);

@@ -23,7 +23,13 @@ const PROBE_MATRICES = 3;
 
 type ModelSource = Pick<
   BuildOptions,
-  'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'context' | 'attentionSinks'
+  | 'checkpoint'
+  | 'hubCacheDirectory'
+  | 'adapters'
+  | 'guidance'
+  | 'context'
+  | 'attentionSinks'
+  | 'keyValueType'
 >;
 
 export interface BuiltModel {
@@ -68,11 +74,12 @@ export async function buildGraphs(
   const outputDirectory = path.join(config.cacheDirectory, 'models');
   const { cacheDirectory: hubCacheDirectory } = config.hub;
   const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
-  const { guidance, context: steps, attentionSinks } = config.model;
+  const { guidance, context: steps, attentionSinks, keyValueType } = config.model;
   const source = {
     checkpoint,
     hubCacheDirectory,
     adapters: adaptersOf(config),
+    keyValueType,
     ...(guidance !== undefined && { guidance }),
     ...(steps !== undefined && { context: steps }),
     ...(attentionSinks !== undefined && { attentionSinks }),
@@ -117,7 +124,7 @@ async function precisionFor(
   if (wish !== 'auto') {
     return { precision: wish, warning: null, reason: null };
   }
-  const needs = await precisionNeeds(source, isSmall);
+  const needs = await precisionNeeds({ ...source, device }, isSmall);
   const [first] = needs;
   if (first === undefined || isSmall(first)) {
     return { precision: first?.precision ?? null, warning: null, reason: null };

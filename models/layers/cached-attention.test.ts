@@ -17,8 +17,18 @@ test.each([
   { length: 4, context: 7, heads: 2, headsPerKey: 1, position: 'rope' as const },
   { length: 1, context: 530, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 540 },
   { length: 3, context: 600, heads: 2, headsPerKey: 2, position: 'none' as const, steps: 210 },
+  { length: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope' as const, bits: 16 },
+  {
+    length: 1,
+    context: 530,
+    heads: 2,
+    headsPerKey: 1,
+    position: 'rope' as const,
+    steps: 540,
+    bits: 16,
+  },
 ])('attends to what the reference sees, long past the ring: %o', async (shape) => {
-  const { length, context, heads, headsPerKey, position, steps = 12 } = shape;
+  const { length, context, heads, headsPerKey, position, steps = 12, bits = 32 } = shape;
   const keyHeads = heads / headsPerKey;
   const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
   const config: TransformerConfig = {
@@ -33,7 +43,9 @@ test.each([
     maxPeriod: 100,
     context,
     layerScale: false,
+    keyValueType: bits === 16 ? 'float16' : 'float32',
   };
+  const tolerance = bits === 16 ? 3e-3 : 1e-5;
   const graph = new GraphBuilder('attention', 1);
   const projection = graph.input('projection', 'float32', [length, width]);
   const frames = graph.input('frames', 'int64', []);
@@ -76,7 +88,9 @@ test.each([
       }),
     );
     const { y } = await session.step({ projection: input, frames: [step] });
-    expect(largestDifference(Array.from(y!, Number), expected), `step ${step}`).toBeLessThan(1e-5);
+    expect(largestDifference(Array.from(y!, Number), expected), `step ${step}`).toBeLessThan(
+      tolerance,
+    );
   }
   await session.close();
 });
@@ -168,49 +182,53 @@ test.each([
   await plain.close();
 });
 
-test('a row keeps its bits however much of their rings other rows have filled', async () => {
-  const [heads, headWidth, context] = [2, 64, 1200];
-  const config: TransformerConfig = {
-    dimension: heads * headWidth,
-    heads,
-    headsPerKey: 1,
-    layers: 1,
-    hidden: 1,
-    norm: 'layer_norm',
-    gating: 'none',
-    position: 'rope',
-    maxPeriod: 10000,
-    context,
-    layerScale: false,
-  };
-  const graph = new GraphBuilder('attention', 2);
-  const projection = graph.input('projection', 'float32', [3 * config.dimension]);
-  const frames = graph.input('frames', 'int64', []);
-  const frame = attentionFrame(graph, config, frames, 1);
-  graph.output('y', cachedAttention(graph, config, frame, projection), 'float32', [
-    config.dimension,
-  ]);
-  const session = await GraphSession.compose(graph, '.');
-  const conversation = async (others: (step: number) => number): Promise<number[]> => {
-    session.reset();
-    const random = uniform(5);
-    const outputs: number[] = [];
-    for (let step = 0; step < 300; step += 1) {
-      const mine = randomFloats(random, 3 * config.dimension);
-      const theirs = randomFloats(random, 3 * config.dimension);
-      const { y } = await session.step({
-        projection: [...mine, ...theirs],
-        frames: [step, others(step)],
-      });
-      outputs.push(...Array.from(y!, Number).slice(0, config.dimension));
-    }
-    return outputs;
-  };
-  const alone = await conversation(() => 0);
-  expect(await conversation((step) => step + 137)).toEqual(alone);
-  expect(await conversation((step) => step + 700)).toEqual(alone);
-  await session.close();
-});
+test.each(['float32', 'float16'] as const)(
+  'a row keeps its bits however much of their rings of %s other rows have filled',
+  async (keyValueType) => {
+    const [heads, headWidth, context] = [2, 64, 1200];
+    const config: TransformerConfig = {
+      dimension: heads * headWidth,
+      heads,
+      headsPerKey: 1,
+      layers: 1,
+      hidden: 1,
+      norm: 'layer_norm',
+      gating: 'none',
+      position: 'rope',
+      maxPeriod: 10000,
+      context,
+      layerScale: false,
+      keyValueType,
+    };
+    const graph = new GraphBuilder('attention', 2);
+    const projection = graph.input('projection', 'float32', [3 * config.dimension]);
+    const frames = graph.input('frames', 'int64', []);
+    const frame = attentionFrame(graph, config, frames, 1);
+    graph.output('y', cachedAttention(graph, config, frame, projection), 'float32', [
+      config.dimension,
+    ]);
+    const session = await GraphSession.compose(graph, '.');
+    const conversation = async (others: (step: number) => number): Promise<number[]> => {
+      session.reset();
+      const random = uniform(5);
+      const outputs: number[] = [];
+      for (let step = 0; step < 300; step += 1) {
+        const mine = randomFloats(random, 3 * config.dimension);
+        const theirs = randomFloats(random, 3 * config.dimension);
+        const { y } = await session.step({
+          projection: [...mine, ...theirs],
+          frames: [step, others(step)],
+        });
+        outputs.push(...Array.from(y!, Number).slice(0, config.dimension));
+      }
+      return outputs;
+    };
+    const alone = await conversation(() => 0);
+    expect(await conversation((step) => step + 137)).toEqual(alone);
+    expect(await conversation((step) => step + 700)).toEqual(alone);
+    await session.close();
+  },
+);
 
 test('what was heard last decides, not how long ago the call began', async () => {
   const [context, heads] = [6, 2];

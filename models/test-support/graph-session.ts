@@ -127,6 +127,8 @@ function toTensor(description: TensorDescription, data: Feed[string] | undefined
   switch (type) {
     case 'float32':
       return new Tensor('float32', Float32Array.from(data as readonly number[]), shape);
+    case 'float16':
+      throw new Error(`${name}: no graph takes 16-bit inputs`);
     case 'int64':
       return new Tensor('int64', BigInt64Array.from(data as readonly number[], BigInt), shape);
     case 'bool':
@@ -142,7 +144,9 @@ function zeroStates(graph: GraphShape): Record<string, Tensor> {
       const zeros =
         type === 'int64'
           ? new Tensor('int64', new BigInt64Array(count), shape)
-          : new Tensor('float32', new Float32Array(count), shape);
+          : type === 'float16'
+            ? new Tensor('float16', new Uint16Array(count), shape)
+            : new Tensor('float32', new Float32Array(count), shape);
       return [input, zeros];
     }),
   );

@@ -36,6 +36,8 @@ export interface FrameFigures {
   context: number;
   /** Per frame of all rows together. */
   ms: { min: number; p50: number; p99: number };
+  /** Processor time of all threads together, per frame: what other programs disturb less. */
+  processorMs: { min: number; p50: number };
   /** The fastest frame, divided as the profile says. */
   parts: Record<FramePart, number>;
   /** Conversations that fit into real time by the median. */
@@ -132,16 +134,15 @@ async function measure(
     const stepper = new FrameStepper({ runtime, model, slots: batch, threads });
     const loadSeconds = (performance.now() - startMs) / 1_000;
     for (const context of contexts) {
-      const times = timeFrames(stepper, { batch, context, frames });
+      const { times, processorTimes } = timeFrames(stepper, { batch, context, frames });
       const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
-      const quantile = (share: number): number =>
-        times[Math.min(times.length - 1, Math.floor(share * times.length))] ?? Number.NaN;
-      const ms = { min: quantile(0), p50: quantile(0.5), p99: quantile(0.99) };
+      const ms = { min: quantile(times, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
       figures.push({
         precision: manifest.precision,
         batch,
         context,
         ms,
+        processorMs: { min: quantile(processorTimes, 0), p50: quantile(processorTimes, 0.5) },
         parts: Object.fromEntries(FRAME_PARTS.map((part) => [part, 0])) as FrameFigures['parts'],
         timesRealTime: (batch * FRAME_MS) / ms.p50,
         nodes: graph.nodes,
@@ -184,11 +185,16 @@ async function measure(
   return figures;
 }
 
+/** @param sorted - Ascending. */
+function quantile(sorted: readonly number[], share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+}
+
 /** Sampling as the model's own; every row speaks. @returns ms, ascending. */
 function timeFrames(
   stepper: FrameStepper,
   { batch, context, frames }: { batch: number; context: number; frames: number },
-): number[] {
+): { times: number[]; processorTimes: number[] } {
   const sampling = { textTemperature: 0.7, audioTemperature: 0.8, textTopK: 25, audioTopK: 250 };
   for (let row = 0; row < batch; row += 1) {
     stepper.attach(row, { sampling, seed: row });
@@ -196,12 +202,18 @@ function timeFrames(
   }
   stepper.graphs.input('offset').int64().fill(BigInt(context));
   const times: number[] = [];
+  const processorTimes: number[] = [];
   for (let frame = 0; frame < WARM_UP_FRAMES + frames; frame += 1) {
+    const startUsage = process.cpuUsage();
     const startMs = performance.now();
     stepper.step(batch);
     times.push(performance.now() - startMs);
+    const { user, system } = process.cpuUsage(startUsage);
+    processorTimes.push((user + system) / 1_000);
   }
-  return times.slice(WARM_UP_FRAMES).sort((a, b) => a - b);
+  const measured = (values: number[]): number[] =>
+    values.slice(WARM_UP_FRAMES).sort((a, b) => a - b);
+  return { times: measured(times), processorTimes: measured(processorTimes) };
 }
 
 function crossingBytes({ inputs, outputs, batch }: GraphDescription): number {
@@ -219,6 +231,7 @@ function table(report: FrameReport): string {
     'min ms',
     'p50',
     'p99',
+    'processor ms',
     ...FRAME_PARTS,
     'weights MB',
     'limit ms',
@@ -232,6 +245,7 @@ function table(report: FrameReport): string {
     figure.ms.min.toFixed(1),
     figure.ms.p50.toFixed(1),
     figure.ms.p99.toFixed(1),
+    figure.processorMs.p50.toFixed(1),
     ...FRAME_PARTS.map((part) => figure.parts[part].toFixed(1)),
     (figure.weightBytes / 1e6).toFixed(0),
     figure.limitMs.toFixed(1),

@@ -41,7 +41,7 @@ export async function buildBenchModel(
   }: { checkpoint: string; precision: Precision; batches: number[] },
 ): Promise<string> {
   const outputDirectory = path.join(context.config.cacheDirectory, 'models');
-  const { guidance, context: steps } = context.config.model;
+  const { guidance, context: steps, keyValueType } = context.config.model;
   const { directory } = await inCache(outputDirectory, () =>
     buildModel({
       checkpoint,
@@ -49,6 +49,7 @@ export async function buildBenchModel(
       batches,
       kinds: ['frame'],
       precision,
+      keyValueType,
       ...(guidance !== undefined && { guidance }),
       ...(steps !== undefined && { context: steps }),
     }),

@@ -36,7 +36,7 @@ export async function listModels(
     context.print(
       `${model.name}  ${model.what} (${model.languages.join(', ')}), ${model.licence}\n` +
         `    ${size(model.downloadBytes)} of files, memory ${size(f32)} as f32, ${size(q8)} as q8, ` +
-        `${size(q4)} as q4, and ${size(model.bytesPerConversation)} for each further conversation; ${state}`,
+        `${size(q4)} as q4, and ${size(model.bytesPerConversation.q4)} for each further conversation (${size(model.bytesPerConversation.f32)} as f32); ${state}`,
     );
   }
   context.print(

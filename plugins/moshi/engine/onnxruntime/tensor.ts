@@ -4,8 +4,18 @@ import { strict as assert } from 'node:assert';
 import type { TensorType } from '../../../../models/manifest.ts';
 
 /** ONNXTensorElementDataType of onnxruntime_c_api.h. */
-export const ELEMENT_TYPES: Record<TensorType, number> = { float32: 1, int64: 7, bool: 9 };
-const ELEMENT_BYTES: Record<TensorType, number> = { float32: 4, int64: 8, bool: 1 };
+export const ELEMENT_TYPES: Record<TensorType, number> = {
+  float32: 1,
+  float16: 10,
+  int64: 7,
+  bool: 9,
+};
+const ELEMENT_BYTES: Record<TensorType, number> = {
+  float32: 4,
+  float16: 2,
+  int64: 8,
+  bool: 1,
+};
 
 /** Layout of a tensor whose first axis is the rows. */
 export type RowLayout = { type: TensorType; rowShape: number[] };
