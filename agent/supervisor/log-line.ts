@@ -1,4 +1,5 @@
 /** Makes the lines of several processes readable in one terminal. */
+import type { ChildProcess } from 'node:child_process';
 
 const LEVEL_NAMES: Readonly<Record<number, string>> = {
   10: 'trace',
@@ -43,6 +44,21 @@ export class LineSplitter {
     this.#rest = '';
     return rest === '' ? [] : [rest];
   }
+}
+
+/** Calls for each line that a program prints, on either stream. */
+export function forEachLine({ stdout, stderr }: ChildProcess, show: (line: string) => void): void {
+  for (const stream of [stdout, stderr]) {
+    const splitter = new LineSplitter();
+    stream?.setEncoding('utf8');
+    stream?.on('data', (chunk: string) => splitter.push(chunk).forEach(show));
+    stream?.on('end', () => splitter.flush().forEach(show));
+  }
+}
+
+/** What a command's `error: …` line says; null for other lines. */
+export function errorOfLine(line: string): string | null {
+  return line.startsWith('error: ') ? line.slice('error: '.length) : null;
 }
 
 function parseRecord(line: string): Record<string, unknown> | null {

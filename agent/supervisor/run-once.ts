@@ -1,7 +1,7 @@
 /** Runs a program of ours to its end, showing its lines. */
 import { spawn } from 'node:child_process';
 import { CommandError } from '../commands/command-context.ts';
-import { formatLogLine, LineSplitter } from './log-line.ts';
+import { errorOfLine, forEachLine, formatLogLine } from './log-line.ts';
 
 export interface RunOnceOptions {
   name: string;
@@ -22,21 +22,14 @@ export function runOnce(options: RunOnceOptions): Promise<void> {
       detached: process.platform !== 'win32',
       signal: options.signal,
     });
-    for (const stream of [child.stdout, child.stderr]) {
-      const splitter = new LineSplitter();
-      const showLines = (lines: string[]): void => {
-        for (const line of lines) {
-          if (line.startsWith('error: ')) {
-            lastError = line.slice('error: '.length);
-          } else {
-            options.observe(formatLogLine(line));
-          }
-        }
-      };
-      stream?.setEncoding('utf8');
-      stream?.on('data', (chunk: string) => showLines(splitter.push(chunk)));
-      stream?.on('end', () => showLines(splitter.flush()));
-    }
+    forEachLine(child, (line) => {
+      const error = errorOfLine(line);
+      if (error === null) {
+        options.observe(formatLogLine(line));
+      } else {
+        lastError = error;
+      }
+    });
     child.once('error', reject);
     child.once('close', (code, signal) => {
       if (code === 0) {

@@ -1,7 +1,7 @@
 /** One process of `start`: started, watched, restarted, stopped. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatLogLine, LineSplitter } from './log-line.ts';
+import { errorOfLine, forEachLine, formatLogLine } from './log-line.ts';
 import { RestartPolicy } from './restart-policy.ts';
 
 export interface ProcessDescription {
@@ -135,20 +135,10 @@ export class SupervisedProcess {
       detached: process.platform !== 'win32',
     });
     this.#child = child;
-    for (const stream of [child.stdout, child.stderr]) {
-      const splitter = new LineSplitter();
-      const showLines = (lines: string[]): void => {
-        for (const line of lines) {
-          if (line.startsWith('error: ')) {
-            lastError = line.slice('error: '.length);
-          }
-          this.#observe(this.name, formatLogLine(line));
-        }
-      };
-      stream?.setEncoding('utf8');
-      stream?.on('data', (chunk: string) => showLines(splitter.push(chunk)));
-      stream?.on('end', () => showLines(splitter.flush()));
-    }
+    forEachLine(child, (line) => {
+      lastError = errorOfLine(line) ?? lastError;
+      this.#observe(this.name, formatLogLine(line));
+    });
     const ended = new AbortController();
     const exit = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(error.message));
