@@ -1,11 +1,6 @@
 /** What a model takes of this machine's memory, counted before it is loaded. */
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-
 import { graphsFor, type ModelDirectory } from './model-directory.ts';
 import { rowBytes } from '../onnxruntime/tensor.ts';
-
-const WEIGHT_FILE = /\.(safetensors|bin|gguf|data)$/;
 
 /** There is not enough memory; the message has the figures. */
 export class MemoryError extends Error {
@@ -13,7 +8,7 @@ export class MemoryError extends Error {
 }
 
 export type MemoryNeeds = {
-  /** Files that the graphs read their weights from. */
+  /** In the type they are computed in, as `GraphDescription` counts them. */
   weightsBytes: number;
   /** State, input and output of one conversation. */
   bytesPerConversation: number;
@@ -21,12 +16,7 @@ export type MemoryNeeds = {
   rows: number;
 };
 
-export async function memoryNeeds(model: ModelDirectory, slots: number): Promise<MemoryNeeds> {
-  const { weightsDirectory } = model.manifest;
-  const files = (await readdir(weightsDirectory)).filter((name) => WEIGHT_FILE.test(name));
-  const sizes = await Promise.all(
-    files.map(async (name) => (await stat(join(weightsDirectory, name))).size),
-  );
+export function memoryNeeds(model: ModelDirectory, slots: number): MemoryNeeds {
   const largest = graphsFor(model, 'frame', slots).at(-1);
   const rows = largest?.batch ?? slots;
   const tensors = [
@@ -35,7 +25,7 @@ export async function memoryNeeds(model: ModelDirectory, slots: number): Promise
     ...(largest?.states ?? []),
   ];
   return {
-    weightsBytes: sum(sizes),
+    weightsBytes: largest?.weightBytes ?? 0,
     bytesPerConversation: sum(tensors.map(rowBytes)),
     rows,
   };

@@ -96,7 +96,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     );
   }
   const vocabulary = await readVocabulary(model);
-  const needs = await memoryNeeds(model, slots);
+  const needs = memoryNeeds(model, slots);
   // Where states live on another device its own allocator says what is missing.
   const isOwnMemory = DEVICE_MEMORY[device] === null;
   let snapshotBudgetBytes = model.manifest.prompt === null ? 0 : SNAPSHOT_BUDGET_BYTES;
