@@ -111,7 +111,7 @@ const graphDescription = z.object({
 });
 export type GraphDescription = z.infer<typeof graphDescription>;
 
-export const samplingOptions = z.object({
+const samplingOptions = z.object({
   textTemperature: z.number().min(0).max(10),
   audioTemperature: z.number().min(0).max(10),
   textTopK: z.number().int().min(1),
@@ -129,7 +129,7 @@ export const vocabularyPiece = z.object({
 export type VocabularyPiece = z.infer<typeof vocabularyPiece>;
 
 /** Families of checkpoints; `stt` hears and writes but does not speak. */
-export const modelKind = z.enum(['moshi', 'personaplex', 'hibiki', 'stt']);
+const modelKind = z.enum(['moshi', 'personaplex', 'hibiki', 'stt']);
 export type ModelKind = z.infer<typeof modelKind>;
 
 /** What graphs are made for: each has other kernels. */
@@ -147,7 +147,6 @@ const conditionDescription = z.object({
   /** Index of the value for conversations that ask for none. */
   default: z.number().int().nonnegative(),
 });
-export type ConditionDescription = z.infer<typeof conditionDescription>;
 
 /** How a model that takes a system prompt hears and speaks while it is prompted. */
 const promptDescription = z.object({

@@ -3,7 +3,7 @@ import { AccessToken, RoomAgentDispatch, RoomConfiguration, TrackSource } from '
 import { AGENT_NAME } from './requests.ts';
 
 /** Expiry concerns the first connection only: LiveKit refreshes the token of who is inside. */
-export const TOKEN_TTL_SECONDS = 600;
+const TOKEN_TTL_SECONDS = 600;
 
 /** Seconds LiveKit keeps a room that nobody entered, and one that everybody left. */
 const EMPTY_TIMEOUT_SECONDS = 60;

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { StubEngine, stubModel } from '../../plugins/moshi/client/engine-stub.ts';
+import { StubEngine, stubModel } from '../../plugins/moshi/test-support/engine-stub.ts';
 import {
   HEALTH_PATH,
   PROTOCOL_VERSION,

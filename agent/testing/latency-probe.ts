@@ -10,7 +10,7 @@ import {
   TrackPublishOptions,
   TrackSource,
 } from '@livekit/rtc-node';
-import { findChirp, makeChirp } from '../../plugins/moshi/audio/chirp.ts';
+import { findChirp, makeChirp } from './chirp.ts';
 
 const SAMPLE_RATE = 48_000;
 const CHUNK_MS = 10;

@@ -12,7 +12,7 @@ import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import { add, concatenate, modulo, reshape, slice, where } from '../onnx/tensor-operations.ts';
 
 /** Marks tokens of the column that the model has not made yet (lm.py, `ungenerated_token_id`). */
-export const UNGENERATED = -2;
+const UNGENERATED = -2;
 
 export type DelayedTokens = {
   /** [B, K] int64: what the temporal transformer reads in this step. */

@@ -44,7 +44,7 @@ const MAX_SILENCE_SECONDS = 60;
 export const DEFAULT_ADAPTER_SCALING = 2;
 
 /** Strength of classifier-free guidance; 1 is none. */
-export const guidanceFactor = z.number().min(0).max(100);
+const guidanceFactor = z.number().min(0).max(100);
 
 /** Hibiki's end of a text; moshi/moshi/models/loaders.py (`get_moshi`) has it read as padding. */
 const END_OF_STREAM_TOKEN = 2;

@@ -129,7 +129,7 @@ export class HubClient {
 }
 
 /** Ends a request when its server falls silent, or when everything ends. */
-export class Patience {
+class Patience {
   readonly #controller = new AbortController();
   readonly #all: AbortSignal;
   readonly #end = (): void => {

@@ -5,7 +5,7 @@ import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-di
 import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 
 /** What the parent asks for. */
-export const memoryTask = z.object({
+const memoryTask = z.object({
   directory: z.string(),
   slots: z.number(),
   threads: z.number(),

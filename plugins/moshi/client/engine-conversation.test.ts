@@ -8,8 +8,8 @@ import { encodeFrameMessage } from '../protocol/frame-message.ts';
 import { FRAME_SAMPLES, PROTOCOL_VERSION } from '../protocol/messages.ts';
 import { EngineConversation } from './engine-conversation.ts';
 import type { EngineConversationEvents, EngineConversationOptions } from './engine-conversation.ts';
-import { StubEngine, readyText, refuse, stubFrame } from './engine-stub.ts';
-import { ManualClock } from './manual-clock.ts';
+import { StubEngine, readyText, refuse, stubFrame } from '../test-support/engine-stub.ts';
+import { ManualClock } from '../test-support/manual-clock.ts';
 
 const closers: (() => unknown)[] = [];
 

@@ -6,7 +6,7 @@ import { afterEach, expect, test } from 'vitest';
 import { PROTOCOL_VERSION } from '../protocol/messages.ts';
 import type { HealthReport } from '../protocol/messages.ts';
 import { fetchEngineHealth, releaseReservation, reserveSlot } from './engine-http.ts';
-import { StubEngine, stubModel } from './engine-stub.ts';
+import { StubEngine, stubModel } from '../test-support/engine-stub.ts';
 
 const report: HealthReport = {
   status: 'ok',

@@ -1,9 +1,13 @@
 import { initializeLogger, llm, voice } from '@livekit/agents';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { MoshiModel, sessionOptions } from '../index.ts';
-import { StubEngine } from '../client/engine-stub.ts';
+import { StubEngine } from '../test-support/engine-stub.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
-import { CaptionedAgent, TestLoudspeaker, TestMicrophone } from './agent-session-test-io.ts';
+import {
+  CaptionedAgent,
+  TestLoudspeaker,
+  TestMicrophone,
+} from '../test-support/agent-session-io.ts';
 
 /**
  * The framework's own `AgentSession`, unchanged and without a room, around the model. The engine is

@@ -9,7 +9,11 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import wavefile from 'wavefile';
 import { buildModel } from '../../../models/build.ts';
 import { MoshiModel, fetchEngineHealth, sessionOptions } from '../index.ts';
-import { CaptionedAgent, TestLoudspeaker, TestMicrophone } from './agent-session-test-io.ts';
+import {
+  CaptionedAgent,
+  TestLoudspeaker,
+  TestMicrophone,
+} from '../test-support/agent-session-io.ts';
 
 /**
  * The framework's own `AgentSession`, without a room, talks with the demo model on a real engine:

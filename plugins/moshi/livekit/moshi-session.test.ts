@@ -1,9 +1,9 @@
 import { initializeLogger, llm } from '@livekit/agents';
 import { AudioFrame } from '@livekit/rtc-node';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { StubEngine } from '../client/engine-stub.ts';
-import type { StubEngineScript } from '../client/engine-stub.ts';
-import { ManualClock } from '../client/manual-clock.ts';
+import { StubEngine } from '../test-support/engine-stub.ts';
+import type { StubEngineScript } from '../test-support/engine-stub.ts';
+import { ManualClock } from '../test-support/manual-clock.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { MoshiModel } from './moshi-model.ts';
 import type { MoshiFrame, MoshiSession, MoshiState } from './moshi-session.ts';

@@ -17,7 +17,7 @@ import {
 } from '@livekit/rtc-node';
 import { AccessToken, RoomAgentDispatch, RoomConfiguration } from 'livekit-server-sdk';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { StubEngine } from '../client/engine-stub.ts';
+import { StubEngine } from '../test-support/engine-stub.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
 
 /**

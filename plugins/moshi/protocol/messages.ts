@@ -131,7 +131,6 @@ const errorMessage = z.object({
   /** With `full` and `overloaded`: when a place might come, as far as the engine can tell. */
   retryAfterMs: z.number().int().nonnegative().optional(),
 });
-export type ErrorMessage = z.infer<typeof errorMessage>;
 
 export const engineMessage = z.discriminatedUnion('type', [
   readyMessage,

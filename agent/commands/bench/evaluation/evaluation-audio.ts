@@ -43,7 +43,6 @@ type Recorded<T> = T & {
 };
 export type QuestionClip = Recorded<Extract<Index['clips'][number], { kind: 'question' }>>;
 export type DistantClip = Recorded<Extract<Index['clips'][number], { kind: 'distant' }>>;
-export type Clip = QuestionClip | DistantClip;
 
 export interface EvaluationAudio extends Omit<Index, 'clips'> {
   questions: QuestionClip[];

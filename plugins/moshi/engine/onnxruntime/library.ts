@@ -13,7 +13,7 @@ import koffi from 'koffi';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
 
 /** The table of functions is append-only: the order known for 29 holds in every later release. */
-export const API_VERSION = 29;
+const API_VERSION = 29;
 
 const LIBRARY_FILES: Partial<Record<NodeJS.Platform, string[]>> = {
   linux: ['libonnxruntime.so.1'],

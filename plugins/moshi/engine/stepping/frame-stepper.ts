@@ -424,7 +424,7 @@ function snapshotKey({ wishes }: Row, { key }: SystemPrompt): string {
 }
 
 /** @throws AssertionError if the model reads no embeddings, or other ones. */
-export function writeEmbedding(
+function writeEmbedding(
   { embedding: target, hasEmbedding }: FrameTensors,
   slot: number,
   embedding: Float32Array | null,

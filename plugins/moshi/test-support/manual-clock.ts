@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../client/clock.ts';
 
 /** A clock for tests: time passes when the test says so. */
 export class ManualClock implements Clock {

@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from 'vitest';
 import { findChirp, makeChirp } from './chirp.ts';
-import { createResampler } from './resampler.ts';
+import { createResampler } from '../../plugins/moshi/audio/resampler.ts';
 
 const chirp = makeChirp({
   sampleRate: 48_000,
