@@ -57,6 +57,7 @@ interface SimulateFlags {
   fixedMs: number;
   rowMs: number;
   jitter: number;
+  slowdown: number;
   seed: number;
   json?: true;
 }
@@ -134,6 +135,12 @@ export function addBenchCommands(program: Command): void {
     .option('--fixed-ms <number>', 'without --steps: a step takes this long …', positive, 10)
     .option('--row-ms <number>', '… and this for every row of its graph', positive, 0.5)
     .option('--jitter <number>', 'p99 of a step over its median', positive, 1.3)
+    .option(
+      '--slowdown <number>',
+      'steps take so many times as long once callers talk',
+      positive,
+      1,
+    )
     .addOption(seedOption('callers').default(0))
     .addOption(jsonOption())
     .action(async (flags: SimulateFlags) => {

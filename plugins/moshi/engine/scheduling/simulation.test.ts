@@ -63,6 +63,25 @@ describe('an engine whose steps are too long for all', () => {
   });
 });
 
+test('twice the load of what the device can do is shared by all, and nobody starves', () => {
+  // A step for eight was measured at 70 ms and takes 160.
+  const report = simulate({
+    slots: 8,
+    callers: 8,
+    steps: linear(8, 30, 5),
+    slowdown: 160 / 70,
+    meanConversationMs: 1e9,
+    durationMs: 300_000,
+    seed: 3,
+  });
+  expect(report.meanAttached).toBeGreaterThan(7.5);
+  expect(report.leastMissedShare).toBeGreaterThan(0.45);
+  expect(report.worstMissedShare).toBeLessThan(0.55);
+  expect(report.worstMissedShare / report.leastMissedShare).toBeLessThan(1.05);
+  // Three frames may wait, and one is being computed.
+  expect(report.lagMs.max).toBeLessThan(3 * 80 + 2 * 160);
+});
+
 test('the same seed gives the same report', () => {
   const options = { slots: 8, callers: 10, steps: linear(8, 20, 5), ...minute };
   expect(simulate(options)).toEqual(simulate(options));

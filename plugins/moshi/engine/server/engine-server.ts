@@ -66,6 +66,8 @@ export type EngineServerOptions = {
   prompts?: PromptMaker | null;
   /** Monotonic, ms. */
   clock?: () => number;
+  /** Memory that this process may still take; of machine and container if missing. */
+  availableBytes?: () => number;
 };
 
 export type EngineServer = {
@@ -98,10 +100,11 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const vocabulary = await readVocabulary(model);
   const needs = memoryNeeds(model, slots);
   // Where states live on another device its own allocator says what is missing.
+  const availableBytes = options.availableBytes ?? availableMemory;
   const isOwnMemory = DEVICE_MEMORY[device] === null;
   let snapshotBudgetBytes = model.manifest.prompt === null ? 0 : SNAPSHOT_BUDGET_BYTES;
   if (isOwnMemory) {
-    const spareBytes = refuseTooLittleMemory(needs, availableMemory());
+    const spareBytes = refuseTooLittleMemory(needs, availableBytes());
     snapshotBudgetBytes = Math.min(snapshotBudgetBytes, spareBytes / 2);
   }
   const openDevice = options.openDevice ?? ((given) => DeviceThread.open(given));
@@ -114,7 +117,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   });
   if (isOwnMemory) {
     try {
-      refuseTooLittleMemory({ ...needs, weightsBytes: 0 }, availableMemory());
+      refuseTooLittleMemory({ ...needs, weightsBytes: 0 }, availableBytes());
     } catch (error) {
       await deviceThread.close();
       throw error;
