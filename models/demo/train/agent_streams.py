@@ -18,6 +18,7 @@ class AgentStreams:
 
     def __init__(self, codec, tokenizer, sounds, words):
         self.codes, self.text, self.frames, self.sounds = {}, {}, {}, sounds
+        self.tokenizer = tokenizer
         with torch.no_grad():
             silent = codec.encode(torch.zeros(1, 1, 60 * FRAME))[0]
             self.silence = silent[:, -1].numpy().astype(np.int16)

@@ -18,6 +18,7 @@ from codec import FRAME, SAMPLE_RATE
 from repertoire import BACKCHANNEL, GREETING, KINDS, REPEAT
 from repertoire import SILENCE as SILENCE_LINE
 from synthesisers import TAIL_SAMPLES
+from transcript import write_words
 
 GREET, ANSWER, STOP, SILENCE, LONG_TURN, NEXT_BACKCHANNEL = 4, 6, 3, 125, 42, 50
 FRAMES = 256
@@ -41,6 +42,7 @@ class Dialogue:
     speech: np.ndarray  # uint8, whether the user speaks
     active: np.ndarray  # uint8, whether the model speaks
     words: np.ndarray  # [MOST_WORDS] int16, what the user says
+    transcript: np.ndarray  # int16, the same as a text stream
 
 
 class Simulation:
@@ -61,6 +63,7 @@ class Simulation:
             speech=np.zeros(FRAMES, np.uint8),
             active=np.zeros(FRAMES, np.uint8),
             words=np.zeros(MOST_WORDS, np.int16),
+            transcript=np.full(FRAMES, PAD, np.int16),
         )
         gain = room.level(rng)
         self._converse(gain)
@@ -96,6 +99,9 @@ class Simulation:
             self.pcm[onset_sample : onset_sample + len(speech)] += speech
             self.result.speech[onset : end + 1] = 1
             spoken += [WORD_NUMBERS[w] for w in item["text"].lower().split() if w in WORD_NUMBERS]
+            end_sample = onset_sample + len(speech) - TAIL_SAMPLES
+            transcript, tokenizer = self.result.transcript, agent.tokenizer
+            write_words(transcript, tokenizer, item["text"], onset_sample, end_sample)
             free = self._accompany(onset, end)
             begin = max(end + ANSWER, free)
             kind = item["kind"]

@@ -12,6 +12,8 @@ import repertoire
 from codec import FRAME, codec_config, load_codec
 from language_model import CONFIG, build_language_model, published_names
 from tokenizer import load_tokenizer
+from train_transcriber import CONFIG as TRANSCRIBER_CONFIG
+from transcript import AUDIO_DELAY_SECONDS
 
 SAMPLING = dict(temp=0.5, temp_text=0.3, top_k=20, top_k_text=10)
 # Logits of the codes are recorded from this call on, for size.
@@ -46,6 +48,30 @@ def export(folder, codec_path, model_path, tokenizer_path, question):
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{size / 1e6:.1f} MB in {folder}")
     assert size < MOST_BYTES, "the checkpoint is larger than it may be"
+
+
+def export_transcriber(folder, codec_path, model_path, tokenizer_path):
+    """The speech-to-text model, in the layout of kyutai/stt-1b-en_fr."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(codec_path, folder / "mimi.safetensors")
+    shutil.copy(tokenizer_path, folder / "tokenizer.model")
+    write_json(folder / "mimi_config.json", codec_config())
+    state = {name: value.to(torch.bfloat16) for name, value in load_file(model_path).items()}
+    published = published_names(state)
+    save_file({n: v.contiguous().clone() for n, v in published.items()}, folder / "model.safetensors")
+    config = dict(
+        TRANSCRIBER_CONFIG,
+        model_type="stt",
+        moshi_name="model.safetensors",
+        mimi_name="mimi.safetensors",
+        mimi_config_name="mimi_config.json",
+        tokenizer_name="tokenizer.model",
+        stt_config=dict(
+            audio_delay_seconds=AUDIO_DELAY_SECONDS, audio_silence_prefix_seconds=0.0
+        ),
+        lm_gen_config=dict(temp=0, temp_text=0, top_k=50, top_k_text=50),
+    )
+    write_json(folder / "config.json", config)
 
 
 def write_json(path, value):

@@ -75,6 +75,7 @@ def project_centroids(model, codec_path):
     weights = {name: value.float() for name, value in load_file(codec_path).items()}
     generator = torch.Generator().manual_seed(3)
     quantizers = (("rvq_first", 0, 1, 0.8), ("rvq_rest", 1, CODEBOOKS - 1, 0.7))
+    # A model that only listens has no codes of its own before the users'.
     for name, first, levels, scale in quantizers:
         output = weights[f"quantizer.{name}.output_proj.weight"][:, :, 0]
         projection = torch.randn(len(output), model.dim, generator=generator) / len(output) ** 0.5

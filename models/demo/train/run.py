@@ -35,6 +35,7 @@ class Budget:
     dialogues: int = 256
     validation_dialogues: int = 64
     language_model_steps: int = 14_000
+    transcriber_steps: int = 8_000
     clips: int = 48
     conversations: int = 48
     long_minutes: float = 30
@@ -53,6 +54,7 @@ SMOKE = Budget(
     dialogues=32,
     validation_dialogues=16,
     language_model_steps=20,
+    transcriber_steps=5,
     clips=2,
     conversations=2,
     long_minutes=0.2,
@@ -74,6 +76,7 @@ class Pipeline:
         "decoder",
         "checkpoint",
         "evaluation",
+        "transcriber",
     )
 
     def __init__(self, work, budget, device, threads):
@@ -227,6 +230,25 @@ class Pipeline:
             )
             report.write_text(found.stdout)
         print(report.read_text())
+
+    def make_transcriber(self):
+        from export import export_transcriber
+        from make_dialogues import DialogueStore
+        from train_transcriber import train_transcriber
+
+        path = self.work / "transcriber.safetensors"
+        if not path.exists():
+            folder = self.work / "dialogues"
+            train_transcriber(
+                path,
+                self.codec,
+                DialogueStore(folder, "train"),
+                {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
+                self.budget.transcriber_steps,
+                self.device,
+            )
+        folder = self.work / "transcriber"
+        export_transcriber(folder, self.codec, path, self.tokenizer)
 
     def _lines(self):
         from agent_speech import read_lines

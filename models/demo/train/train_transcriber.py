@@ -1,0 +1,115 @@
+"""Trains a tiny speech-to-text model of the same domain, in the layout of kyutai/stt-1b-en_fr.
+
+It hears the same codec and writes what users say, half a second late. Four more heads tell whether the
+user will be silent for the next 0.5, 1, 2 and 3 seconds: class 0 yes, class 1 no, the others never.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from moshi.models import loaders
+from moshi.models.lm_utils import _delay_sequence
+from safetensors.torch import save_file
+from torch import nn
+
+from agent_streams import PAD
+from codec import CODEBOOKS
+from language_model import CONFIG as MOSHI_CONFIG
+from language_model import initialise
+from training_state import Averages, TrainingState, cosine_rate
+
+HORIZONS = (6, 12, 25, 38)
+CLASSES = 6
+SHARED = (
+    "dim num_layers num_heads hidden_scale context causal layer_scale max_period gating norm "
+    "positional_embedding text_card existing_text_padding_id card depformer_multi_linear"
+).split()
+CONFIG = {name: MOSHI_CONFIG[name] for name in SHARED} | dict(
+    n_q=CODEBOOKS,
+    dep_q=0,
+    delays=[0] * (1 + CODEBOOKS),
+    extra_heads_num_heads=len(HORIZONS),
+    extra_heads_dim=CLASSES,
+)
+BATCH, PEAK_RATE = 16, 1.5e-3
+CORRUPTED = 0.04
+
+
+def build_transcriber():
+    return loaders.get_moshi_lm(None, lm_kwargs=dict(CONFIG), device="cpu", dtype=torch.float32)
+
+
+def pause_classes(speech):
+    """[B, T] to [B, heads, T]: 0 where nothing is said in the frames that follow, 1 elsewhere."""
+    padded = functional.pad(speech.float(), (0, max(HORIZONS)))
+    windows = [padded.unfold(1, horizon, 1)[:, 1 : 1 + speech.shape[1]] for horizon in HORIZONS]
+    return torch.stack([window.amax(-1) > 0 for window in windows], 1).long()
+
+
+def losses(model, batch, corrupts):
+    """{name: loss}, {name: share that is right}."""
+    codes = torch.cat([batch["transcript"][:, None], batch["user"]], 1)
+    rows, streams, frames = codes.shape
+    initial = model._get_initial_token().expand(rows, -1, -1)
+    sequence = torch.cat([initial, _delay_sequence(model.delays, codes, initial)], 2)
+    inputs, targets = sequence[:, :, :-1], sequence[:, 0, 1:]
+    if corrupts:
+        chosen = torch.rand(inputs.shape, device=codes.device) < CORRUPTED
+        chosen[:, :, 0] = False
+        others = torch.randint(0, model.card, inputs.shape, device=codes.device)
+        others[:, 0] = PAD
+        inputs = torch.where(chosen, others, inputs)
+    hidden, text = model.forward_text(inputs)
+    text = text[:, 0]
+    text_loss = functional.cross_entropy(text.transpose(1, 2), targets, reduction="none")
+    words = (targets != PAD).float()
+    expected = pause_classes(batch["speech"])
+    pauses = torch.stack([head(hidden) for head in model.extra_heads], 1)
+    pause_loss = functional.cross_entropy(pauses.permute(0, 3, 1, 2), expected)
+    found = {
+        "text": 4 * text_loss.mean() + (text_loss * words).sum() / words.sum(),
+        "pause": pause_loss,
+    }
+    with torch.no_grad():
+        right = {
+            "word": ((text.argmax(-1) == targets) * words).sum() / words.sum(),
+            "pause": (pauses.argmax(-1) == expected).float().mean(),
+        }
+    return found, right
+
+
+def train_transcriber(path, codec_path, train, validation, steps, device):
+    """@param train A DialogueStore; @param validation {name: DialogueStore}."""
+    torch.manual_seed(2)
+    rng = np.random.default_rng(2)
+    model = build_transcriber()
+    initialise(model, codec_path)
+    model.to(device).train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    state = TrainingState(path.with_suffix(".state"), [model], optimizer, rng)
+    averages, order = Averages(), []
+    while state.step < steps:
+        if len(order) < BATCH:
+            order = list(rng.permutation(train.size))
+        rows = torch.as_tensor([int(order.pop()) for _ in range(BATCH)])
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
+        with torch.autocast(device, torch.bfloat16):
+            found, right = losses(model, train.take(rows, device), True)
+        optimizer.zero_grad()
+        sum(found.values()).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        averages.add(**found, **{f"{name}-right": value for name, value in right.items()})
+        state.advance()
+        if state.step % 25 == 0:
+            print(f"transcriber {state.step}/{steps} {averages.take()}", flush=True)
+    model.eval()
+    for name, store in validation.items():
+        with torch.no_grad():
+            _, right = losses(model, store.take(torch.arange(min(64, store.size)), device), False)
+        shares = " ".join(f"{part} {float(share):.3f}" for part, share in right.items())
+        print(f"  {name}: {shares}", flush=True)
+    save_file({n: v.detach().cpu().contiguous() for n, v in model.state_dict().items()}, path)
+    state.finish()
