@@ -109,8 +109,13 @@ test('hands the same configuration on to another process', () => {
     MOSHI_ENGINE_URL: 'ws://10.0.0.1:7000',
     MOSHI_VOICE: 'NATF2',
     MOSHI_PROMPT: 'You enjoy a good conversation.',
+    MOSHI_CONDITION: 'description=very_good,pace=slow and calm',
   });
-  expect(config.persona).toEqual({ voice: 'NATF2', prompt: 'You enjoy a good conversation.' });
+  expect(config.persona).toEqual({
+    voice: 'NATF2',
+    prompt: 'You enjoy a good conversation.',
+    conditions: { description: 'very_good', pace: 'slow and calm' },
+  });
   expect(loadConfig(toEnvironment(config))).toEqual(config);
 });
 

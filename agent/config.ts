@@ -8,7 +8,7 @@ import path from 'node:path';
 import { config as readDotenvFiles } from 'dotenv';
 import { z } from 'zod';
 import type { HubSettings } from '../models/hub/hub-client.ts';
-import { engineUrl } from '../plugins/moshi/protocol/messages.ts';
+import { engineUrl, MAX_PROMPT_CHARACTERS } from '../plugins/moshi/protocol/messages.ts';
 
 /** Root of the repository: relative paths of settings mean this folder. */
 export const REPOSITORY_DIRECTORY = path.resolve(import.meta.dirname, '..');
@@ -60,6 +60,8 @@ export interface Config {
     voice: string | undefined;
     /** Role in words. */
     prompt: string | undefined;
+    /** Value by name, for models with conditions. */
+    conditions: Readonly<Record<string, string>> | undefined;
   };
   engine: {
     /** `unix:/absolute/path.sock`, `ws://host:port` or `wss://host:port`. */
@@ -148,6 +150,20 @@ const strength = z
   .regex(/^\d{1,2}(\.\d+)?$/, 'must be a number from 0 to below 100')
   .transform(Number);
 
+const CONDITION = String.raw`[^=,\s]{1,100}=[^=,]{1,100}`;
+/** Values by name. */
+const conditions = z
+  .string()
+  .regex(
+    new RegExp(`^${CONDITION}(,${CONDITION})*$`),
+    'must be name=value, several with commas between',
+  )
+  .transform((text) =>
+    Object.fromEntries(
+      text.split(',').map((pair) => pair.split('=') as [name: string, value: string]),
+    ),
+  );
+
 function webUrl(protocols: readonly string[]) {
   return z.string().refine(
     (value) => {
@@ -175,7 +191,11 @@ const environmentSchema = z.object({
   MOSHI_LORA: z.string().optional(),
   MOSHI_LORA_SCALE: strength.optional(),
   MOSHI_VOICE: z.string().max(100, 'must be the name of a voice').optional(),
-  MOSHI_PROMPT: z.string().max(20_000, 'must have 20000 characters or less').optional(),
+  MOSHI_PROMPT: z
+    .string()
+    .max(MAX_PROMPT_CHARACTERS, `must have ${MAX_PROMPT_CHARACTERS} characters or less`)
+    .optional(),
+  MOSHI_CONDITION: conditions.optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
     .string()
@@ -270,6 +290,12 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_LORA_SCALE: config.model.adapterScaling,
     MOSHI_VOICE: config.persona.voice,
     MOSHI_PROMPT: config.persona.prompt,
+    MOSHI_CONDITION:
+      config.persona.conditions === undefined
+        ? undefined
+        : Object.entries(config.persona.conditions)
+            .map(([name, value]) => `${name}=${value}`)
+            .join(','),
     MOSHI_ENGINE_URL: config.engine.url,
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
@@ -383,7 +409,11 @@ function nest(variables: Variables): Config {
       adapterScaling: variables.MOSHI_LORA_SCALE,
       precision: variables.MOSHI_PRECISION,
     },
-    persona: { voice: variables.MOSHI_VOICE, prompt: variables.MOSHI_PROMPT },
+    persona: {
+      voice: variables.MOSHI_VOICE,
+      prompt: variables.MOSHI_PROMPT,
+      conditions: variables.MOSHI_CONDITION,
+    },
     engine: {
       url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
       isConfigured: variables.MOSHI_ENGINE_URL !== undefined,

@@ -13,7 +13,12 @@ import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-pr
 import type { Config } from '../config.ts';
 import { inCache } from './cache-folder.ts';
 import { chooseDevice, freeDeviceMemory } from './machine/choose-device.ts';
-import { choosePrecision, isSmall } from './machine/choose-precision.ts';
+import {
+  choosePrecision,
+  isSmall,
+  type PrecisionAnswer,
+  type PrecisionQuestion,
+} from './machine/choose-precision.ts';
 import type { CommandContext } from './command-context.ts';
 import { defaultThreads } from './machine/default-threads.ts';
 import { measureReadBandwidth } from './machine/memory-bandwidth.ts';
@@ -72,18 +77,8 @@ export async function buildGraphs(
 ): Promise<BuiltModel> {
   const { config } = context;
   const outputDirectory = path.join(config.cacheDirectory, 'models');
-  const { cacheDirectory: hubCacheDirectory } = config.hub;
-  const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
-  const { guidance, context: steps, attentionSinks, keyValueType } = config.model;
-  const source = {
-    checkpoint,
-    hubCacheDirectory,
-    adapters: adaptersOf(config),
-    keyValueType,
-    ...(guidance !== undefined && { guidance }),
-    ...(steps !== undefined && { context: steps }),
-    ...(attentionSinks !== undefined && { attentionSinks }),
-  };
+  const { name, source } = sourceOf(config);
+  const { checkpoint } = source;
   const { ignoredSettings } = await readLanguageModelConfig(checkpoint);
   if (ignoredSettings.length > 0) {
     report.note(`config.json has settings that nobody here knows: ${ignoredSettings.join(', ')}`);
@@ -113,6 +108,50 @@ export async function buildGraphs(
   return { ...built, device, warning: choice.warning };
 }
 
+/** Finds the configured model's files, and judges by figures alone how it would run here. */
+export async function judgeModel({
+  config,
+}: CommandContext): Promise<PrecisionAnswer & { checkpoint: string }> {
+  const { source } = sourceOf(config);
+  const wish = config.model.precision;
+  const needs = await precisionNeeds(source, (first) => wish === 'auto' && isSmall(first));
+  const wished = needs.filter(({ precision }) => precision === wish);
+  const answer = choosePrecision({
+    needs: wished.length > 0 ? wished : needs,
+    conversations: config.engine.slots,
+    ...(await machineFigures(config, await chooseDevice(config.engine.device))),
+  });
+  return { ...answer, checkpoint: source.checkpoint };
+}
+
+function sourceOf(config: Config): { name: string; source: ModelSource } {
+  const { cacheDirectory: hubCacheDirectory } = config.hub;
+  const { directory: checkpoint, name } = resolveModel(config.model.name, hubCacheDirectory);
+  const { guidance, context: steps, attentionSinks, keyValueType } = config.model;
+  const source = {
+    checkpoint,
+    hubCacheDirectory,
+    adapters: adaptersOf(config),
+    keyValueType,
+    ...(guidance !== undefined && { guidance }),
+    ...(steps !== undefined && { context: steps }),
+    ...(attentionSinks !== undefined && { attentionSinks }),
+  };
+  return { name, source };
+}
+
+async function machineFigures(
+  config: Config,
+  device: Device,
+): Promise<Pick<PrecisionQuestion, 'device' | 'freeBytes' | 'bytesPerSecond'>> {
+  const threads = config.engine.threads ?? defaultThreads();
+  return {
+    device,
+    freeBytes: await freeDeviceMemory(device),
+    bytesPerSecond: device === 'cpu' ? await measureReadBandwidth(threads, PROBE_MATRICES) : null,
+  };
+}
+
 /** @returns no reason where nothing was chosen: for small models, and where somebody has said it. */
 async function precisionFor(
   { config }: CommandContext,
@@ -129,14 +168,7 @@ async function precisionFor(
   if (first === undefined || isSmall(first)) {
     return { precision: first?.precision ?? null, warning: null, reason: null };
   }
-  const threads = config.engine.threads ?? defaultThreads();
-  return choosePrecision({
-    needs,
-    conversations,
-    device,
-    freeBytes: await freeDeviceMemory(device),
-    bytesPerSecond: device === 'cpu' ? await measureReadBandwidth(threads, PROBE_MATRICES) : null,
-  });
+  return choosePrecision({ needs, conversations, ...(await machineFigures(config, device)) });
 }
 
 function onTerminal({ remark }: CommandContext): ChoiceReport {

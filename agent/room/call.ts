@@ -28,7 +28,11 @@ export type CallOptions = {
   engineUrl: string;
   engineToken?: string | undefined;
   /** Who the model is, for models that can be told. */
-  persona?: { voice?: string | undefined; prompt?: string | undefined };
+  persona?: {
+    voice?: string | undefined;
+    prompt?: string | undefined;
+    conditions?: Readonly<Record<string, string>> | undefined;
+  };
   logger: Logger;
 };
 

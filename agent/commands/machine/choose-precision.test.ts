@@ -61,6 +61,7 @@ describe('memory', () => {
     expect(ask({ freeBytes: null, bytesPerSecond: null })).toEqual({
       precision: 'f32',
       reason: expect.stringContaining('free memory not known, speed not known') as string,
+      fits: true,
       warning: null,
     });
   });

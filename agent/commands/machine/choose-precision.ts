@@ -19,6 +19,8 @@ export interface PrecisionAnswer {
   precision: Precision;
   /** One line with the figures that decided. */
   reason: string;
+  /** Whether there is memory for it, as far as that is known. */
+  fits: boolean;
   /** Why it will not go well, with the figures; null if it will. */
   warning: string | null;
 }
@@ -71,7 +73,8 @@ export function choosePrecision(question: PrecisionQuestion): PrecisionAnswer {
   const reason =
     `${chosen.text} on ${device} (${machine}` +
     (others.length > 0 ? `; ${others.join('; ')})` : ')');
-  return { precision: chosen.precision, reason, warning: warn(chosen, question) };
+  const { precision, fits } = chosen;
+  return { precision, reason, fits, warning: warn(chosen, question) };
 }
 
 interface Estimate {

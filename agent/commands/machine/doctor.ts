@@ -8,6 +8,7 @@ import { provisionEffects } from '../../livekit-server/provision.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { measureModel } from './measure-model.ts';
 import { requireVoice } from '../model-abilities.ts';
+import { judgeModel } from '../model-for-command.ts';
 
 export interface Finding {
   name: string;
@@ -93,10 +94,19 @@ async function checkRtcLibrary(): Promise<Omit<Finding, 'name'>> {
 
 async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'>> {
   await requireVoice(context);
+  const { checkpoint, reason, fits, warning } = await judgeModel(context);
+  if (!fits) {
+    // Who loads it for a measurement may be ended for want of memory.
+    return {
+      status: 'failed',
+      found: `weights in ${checkpoint}; ${reason}`,
+      ...(warning !== null && { fix: warning }),
+    };
+  }
   const { name, isDemo, precision, p50, p99 } = await measureModel(context);
   const found =
     `${name}${isDemo ? ' (the demo model)' : ''} in ${precision}, ${p50.toFixed(1)} ms per frame, ` +
-    `99 % within ${p99.toFixed(1)} ms; real time is ${FRAME_MS} ms`;
+    `99 % within ${p99.toFixed(1)} ms; real time is ${FRAME_MS} ms; weights in ${checkpoint}`;
   if (p50 > FRAME_MS) {
     return {
       status: 'failed',

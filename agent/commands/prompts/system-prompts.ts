@@ -10,6 +10,7 @@ import {
   type PromptFrame,
   type SystemPrompt,
 } from '../../../plugins/moshi/engine/prompts/system-prompt.ts';
+import { MAX_PROMPT_CHARACTERS } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import type { BuiltModel } from '../model-for-command.ts';
 import {
@@ -97,6 +98,11 @@ export class SystemPrompts implements PromptMaker {
   }
 
   #compose(voice: readonly PromptFrame[], text = ''): SystemPrompt {
+    if (text.length > MAX_PROMPT_CHARACTERS) {
+      throw new CommandError(
+        `the prompt has ${text.length} characters, ${MAX_PROMPT_CHARACTERS} are the most: make it shorter`,
+      );
+    }
     const wrapped = wrapPrompt(text);
     const tokens = wrapped === '' ? [] : this.#tokenizer.encode(wrapped);
     if (tokens.length > MAX_TEXT_TOKENS) {

@@ -29,6 +29,9 @@ export const FRAME_MS = (FRAME_SAMPLES * 1000) / WIRE_SAMPLE_RATE;
 /** Largest message either side accepts; a second of PCM is 96 kB. */
 export const MAX_MESSAGE_BYTES = 1_048_576;
 
+/** Longest role in words; a model reads one token a frame before it hears anybody. */
+export const MAX_PROMPT_CHARACTERS = 20_000;
+
 /** `unix:/path/to.sock` · `ws://host:port` · `wss://host:port`. */
 export const engineUrl = z
   .string()
@@ -61,7 +64,7 @@ const startMessage = z.object({
   /** Name of a voice that the engine knows, for models that take one; theirs by default if missing. */
   voice: z.string().min(1).max(100).optional(),
   /** Role in words, for models that take one; the engine's default if missing, none if empty. */
-  prompt: z.string().max(20_000).optional(),
+  prompt: z.string().max(MAX_PROMPT_CHARACTERS).optional(),
   /** Makes the noise of sampling reproducible; random if missing. */
   seed: z.number().int().min(0).max(0xffffffff).optional(),
 });
