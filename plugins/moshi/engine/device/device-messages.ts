@@ -1,5 +1,6 @@
 /** What the engine's main thread and its worker thread say to each other; samples go by shared memory. */
-import type { FrameBuffers, RowOptions } from '../stepping/frame-stepper.ts';
+import type { RowOptions } from '../stepping/frame-stepper.ts';
+import type { FrameBuffers } from '../stepping/frame-tensors.ts';
 import type { ModelDirectory } from '../model/model-directory.ts';
 import type { Device } from '../onnxruntime/execution-provider.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';

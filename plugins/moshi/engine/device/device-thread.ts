@@ -2,7 +2,8 @@
 import { Worker } from 'node:worker_threads';
 
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
-import { frameTensors, type FrameTensors, type RowOptions } from '../stepping/frame-stepper.ts';
+import type { RowOptions } from '../stepping/frame-stepper.ts';
+import { frameTensors, type FrameTensors } from '../stepping/frame-tensors.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 export type StepOutcome =

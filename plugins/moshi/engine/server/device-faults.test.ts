@@ -13,7 +13,7 @@ import type { EngineConnectionError } from '../../client/engine-connection-error
 import { fetchEngineHealth, fetchEngineMetrics } from '../../client/engine-http.ts';
 import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { DeviceThread } from '../device/device-thread.ts';
-import type { FrameBuffers } from '../stepping/frame-stepper.ts';
+import type { FrameBuffers } from '../stepping/frame-tensors.ts';
 import { startEngineServer, type EngineServer } from './engine-server.ts';
 
 let folder: string;

@@ -11,35 +11,20 @@ import {
   type ConditionChoice,
   type ConditionWishes,
 } from '../prompts/condition-choice.ts';
+import {
+  FREE,
+  frameTensors,
+  writeEmbedding,
+  type FrameBuffers,
+  type FrameTensors,
+} from './frame-tensors.ts';
 import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
+import { isMeaningful } from './meaningful-output.ts';
 import { RandomGenerator } from '../random.ts';
+import { RowNoise } from './row-noise.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 import { threadCpuMs } from '../thread-cpu-time.ts';
-
-/** The memory of the frame graph's inputs and outputs; rows × the shapes of `models/manifest.ts`. */
-export type FrameTensors = {
-  pcm: Float32Array;
-  execMask: Uint8Array;
-  forcedText: BigInt64Array;
-  forcedCodes: BigInt64Array;
-  /** Empty for models that only listen. */
-  pcmOut: Float32Array;
-  textToken: BigInt64Array;
-  frameTokens: BigInt64Array;
-  /** Sums of embeddings that rows read in place of their tokens; null for models without. */
-  embedding: Float32Array | null;
-  hasEmbedding: Uint8Array | null;
-  /** Null for models without heads that judge pauses. */
-  pauses: Float32Array | null;
-};
-
-/** The same memory as it travels between threads. */
-export type FrameBuffers = {
-  [Name in keyof FrameTensors]: null extends FrameTensors[Name]
-    ? SharedArrayBuffer | null
-    : SharedArrayBuffer;
-};
 
 export type RowOptions = ConditionWishes & {
   /** Values above what the graphs can draw from mean as many as they can. */
@@ -70,12 +55,6 @@ export type Snapshot = {
   dispose: () => void;
 };
 
-/** How codes are drawn; a model that only listens draws none. */
-type AudioDraw = { temperature: Float32Array; topK: BigInt64Array; noise: Float32Array };
-
-/** Nothing is forced. */
-const FREE = -1n;
-
 /** Steps that are timed per batch size after the first, which takes memory and warms caches up. */
 const MEASURED_STEPS = 3;
 /** Who is this slow is so every time. */
@@ -95,8 +74,7 @@ export class FrameStepper {
   #runCpuMs = 0;
   readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
-  readonly #textNoise: Float32Array;
-  readonly #audio: AudioDraw | null;
+  readonly #noise: RowNoise;
 
   /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
   constructor({ snapshotBudgetBytes = 0, ...options }: FrameStepperOptions) {
@@ -107,19 +85,9 @@ export class FrameStepper {
     this.tensors = frameTensors(this.buffers());
     this.#rows = Array.from({ length: this.batches.at(-1) ?? 0 }, () => null);
     this.#offset = this.graphs.input('offset').int64();
-    this.#textNoise = this.graphs.input('text_noise').float32();
-    this.#audio = this.#speaks
-      ? {
-          temperature: this.graphs.input('audio_temperature').float32(),
-          topK: this.graphs.input('audio_top_k').int64().fill(1n),
-          noise: this.graphs.input('audio_noise').float32().fill(1),
-        }
-      : null;
+    this.#noise = new RowNoise(this.graphs, this.#manifest);
     this.tensors.forcedText.fill(FREE);
     this.tensors.forcedCodes.fill(FREE);
-    // Rows that never draw still divide by their noise.
-    this.#textNoise.fill(1);
-    this.graphs.input('text_top_k').int64().fill(1n);
     for (const slot of this.#rows.keys()) {
       this.#setConditions(slot, chooseConditions(this.#manifest));
     }
@@ -156,20 +124,13 @@ export class FrameStepper {
    */
   attach(slot: number, { sampling, seed, ...wishes }: RowOptions): void {
     this.#setConditions(slot, chooseConditions(this.#manifest, wishes));
-    const { textWidth, audioWidth } = this.#manifest.noise;
-    const clamped = {
-      ...sampling,
-      textTopK: Math.min(sampling.textTopK, textWidth),
-      audioTopK: Math.min(sampling.audioTopK, audioWidth),
+    this.#rows[slot] = {
+      sampling: this.#noise.choose(slot, sampling),
+      seed,
+      wishes,
+      random: new RandomGenerator(seed),
+      prompt: null,
     };
-    const random = new RandomGenerator(seed);
-    this.#rows[slot] = { sampling: clamped, seed, wishes, random, prompt: null };
-    this.graphs.input('text_temperature').float32()[slot] = clamped.textTemperature;
-    this.graphs.input('text_top_k').int64()[slot] = BigInt(clamped.textTopK);
-    if (this.#audio !== null) {
-      this.#audio.temperature[slot] = clamped.audioTemperature;
-      this.#audio.topK[slot] = BigInt(clamped.audioTopK);
-    }
     this.#forget(slot);
   }
 
@@ -308,7 +269,7 @@ export class FrameStepper {
       if (execMask[slot] === 1) {
         this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
         this.tensors.forcedText[slot] = FREE;
-        if (!this.#isMeaningful(slot)) {
+        if (!isMeaningful(this.tensors, this.#manifest, slot)) {
           failed.push(slot);
           this.reset(slot);
         }
@@ -359,6 +320,14 @@ export class FrameStepper {
     row.prompt = step === undefined ? null : { of, done: done + 1 };
   }
 
+  /** Rows in their prompt draw nothing. */
+  #drawNoise(slot: number): void {
+    const row = this.#rows[slot];
+    if (row != null && (row.prompt === null || row.prompt.done >= row.prompt.of.promptSteps)) {
+      this.#noise.draw(slot, row.sampling, row.random);
+    }
+  }
+
   /** Keeps a row that has but one step of its prompt left for others with the same one. */
   #keepPrompted(slot: number): void {
     const row = this.#rows[slot];
@@ -367,105 +336,9 @@ export class FrameStepper {
       this.#snapshots.put(key, this.graphs.rowBytes, () => this.save(slot));
     }
   }
-
-  /** Greedy rows and those in their prompt skip it; others draw as many as their top-k looks at. */
-  #drawNoise(slot: number): void {
-    const row = this.#rows[slot];
-    if (row == null || (row.prompt !== null && row.prompt.done < row.prompt.of.promptSteps)) {
-      return;
-    }
-    const { sampling, random } = row;
-    const { noise, generatedCodebooks } = this.#manifest;
-    if (sampling.textTemperature > 0) {
-      const start = slot * noise.textWidth;
-      for (let index = 0; index < sampling.textTopK; index += 1) {
-        this.#textNoise[start + index] = random.exponential();
-      }
-    }
-    if (this.#audio !== null && sampling.audioTemperature > 0) {
-      for (let codebook = 0; codebook < generatedCodebooks; codebook += 1) {
-        const start = (slot * generatedCodebooks + codebook) * noise.audioWidth;
-        for (let index = 0; index < sampling.audioTopK; index += 1) {
-          this.#audio.noise[start + index] = random.exponential();
-        }
-      }
-    }
-  }
-
-  #isMeaningful(slot: number): boolean {
-    const { pcmOut, textToken, frameTokens, pauses } = this.tensors;
-    const { generatedCodebooks, textCard, audioCard } = this.#manifest;
-    const rows = this.#rows.length;
-    if (!isFiniteRow(pcmOut, slot, rows)) {
-      return false;
-    }
-    if (pauses !== null && !isFiniteRow(pauses, slot, rows)) {
-      return false;
-    }
-    const text = textToken[slot] ?? FREE;
-    if (text < 0n || text > textCard) {
-      return false;
-    }
-    const columns = 1 + generatedCodebooks;
-    const card = Math.max(textCard, audioCard);
-    for (let column = 0; column < columns; column += 1) {
-      const token = frameTokens[slot * columns + column] ?? FREE;
-      if (token < -2n || token > (column === 0 ? card : audioCard)) {
-        return false;
-      }
-    }
-    return true;
-  }
 }
 
 /** What a prompted row's state depends on. */
 function snapshotKey({ wishes }: Row, { key }: SystemPrompt): string {
   return JSON.stringify([key, wishes.conditions, wishes.guidance]);
-}
-
-/** @throws AssertionError if the model reads no embeddings, or other ones. */
-function writeEmbedding(
-  { embedding: target, hasEmbedding }: FrameTensors,
-  slot: number,
-  embedding: Float32Array | null,
-): void {
-  if (target === null || hasEmbedding === null) {
-    assert(embedding === null, 'the model reads no embeddings');
-    return;
-  }
-  hasEmbedding[slot] = embedding === null ? 0 : 1;
-  if (embedding !== null) {
-    const width = target.length / hasEmbedding.length;
-    assert(
-      embedding.length === width,
-      `an embedding has ${width} numbers, got ${embedding.length}`,
-    );
-    target.set(embedding, slot * width);
-  }
-}
-
-/** Whether all numbers of a row of a tensor are finite. */
-function isFiniteRow(tensor: Float32Array, row: number, rows: number): boolean {
-  const length = tensor.length / rows;
-  let sum = 0;
-  for (let index = row * length; index < (row + 1) * length; index += 1) {
-    sum += tensor[index] ?? Number.NaN;
-  }
-  return Number.isFinite(sum);
-}
-
-/** Views of shared memory, in whichever thread. */
-export function frameTensors(buffers: FrameBuffers): FrameTensors {
-  return {
-    pcm: new Float32Array(buffers.pcm),
-    execMask: new Uint8Array(buffers.execMask),
-    forcedText: new BigInt64Array(buffers.forcedText),
-    forcedCodes: new BigInt64Array(buffers.forcedCodes),
-    pcmOut: new Float32Array(buffers.pcmOut),
-    textToken: new BigInt64Array(buffers.textToken),
-    frameTokens: new BigInt64Array(buffers.frameTokens),
-    embedding: buffers.embedding === null ? null : new Float32Array(buffers.embedding),
-    hasEmbedding: buffers.hasEmbedding === null ? null : new Uint8Array(buffers.hasEmbedding),
-    pauses: buffers.pauses === null ? null : new Float32Array(buffers.pauses),
-  };
 }
