@@ -14,8 +14,8 @@ from repertoire import LINES
 from synthesisers import SAMPLE_RATE, Synthesisers, single_threaded
 
 SEED = 7
-# Seconds before the first word, after the last one, and between sentences.
-LEAD, TAIL, PAUSE = 0.06, 0.16, 0.12
+# Seconds before the first word, after the last sound, and between sentences.
+LEAD, TAIL, PAUSE = 0.06, 0.12, 0.14
 FADE_SAMPLES = 120
 ROOT_MEAN_SQUARE = 0.08
 # Of the duration predictor, rounded to frames; hibari 0.2.1.
@@ -59,12 +59,18 @@ def speak_sentence(hibari, durations, text):
     return pcm, [(word, float(a), float(b)) for word, (a, b) in zip(words, spans)]
 
 
+def last_sound(pcm):
+    """Seconds. The last phoneme's duration contains the silence after it."""
+    envelope = np.convolve(np.abs(pcm), np.ones(240) / 240, "same")
+    return np.nonzero(envelope > 0.02 * envelope.max())[0][-1] / SAMPLE_RATE
+
+
 def speak_line(hibari, durations, text):
     parts, words, begin = [], [], 0.0
     for sentence in hibari.split_sentences(text):
         pcm, spans = speak_sentence(hibari, durations, sentence)
         first = max(0.0, spans[0][1] - LEAD)
-        last = min(len(pcm) / SAMPLE_RATE, spans[-1][2] + TAIL)
+        last = min(len(pcm) / SAMPLE_RATE, last_sound(pcm) + TAIL)
         pcm = pcm[int(first * SAMPLE_RATE) : int(last * SAMPLE_RATE)]
         words += [(word, begin + a - first, begin + b - first) for word, a, b in spans]
         parts += [pcm, np.zeros(int(PAUSE * SAMPLE_RATE), np.float32)]
