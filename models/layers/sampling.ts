@@ -75,13 +75,15 @@ export function scriptToken(
   token: Value,
   padding: readonly number[],
 ): Value {
-  const isPadding = padding
-    .map((id) => graph.op('Equal', [token, graph.integers([id])]))
-    .reduce((one, other) => graph.op('Or', [one, other]));
-  const isFree = graph.op('GreaterOrEqual', [forced, graph.integers([-1])]);
-  const keeps = graph.op('Or', [isFree, isPadding]);
   const replacement = graph.op('Sub', [graph.integers([-2]), forced]);
-  return forceToken(graph, forced, where(graph, keeps, token, replacement));
+  const isFree = graph.op('GreaterOrEqual', [forced, graph.integers([-1])]);
+  // One choice after the other: WebGPU has no kernel for the disjunction of their conditions.
+  const kept = padding.map((id) => graph.op('Equal', [token, graph.integers([id])]));
+  const scripted = [isFree, ...kept].reduce(
+    (otherwise, keeps) => where(graph, keeps, token, otherwise),
+    replacement,
+  );
+  return forceToken(graph, forced, scripted);
 }
 
 /** `forced` where it is not negative, else `token`; both [B, n]. */

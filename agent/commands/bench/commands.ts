@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { ArchitectureName } from '../../../models/generate/architectures.ts';
 import type { Precision } from '../../../models/manifest.ts';
+import type { DeviceWish } from '../../config.ts';
 import { contextFromFlags, type SettingFlags } from '../context-from-flags.ts';
 import {
   deviceOption,
@@ -26,6 +27,7 @@ interface MemoryFlags {
 }
 
 interface FrameFlags extends MemoryFlags {
+  device?: DeviceWish;
   context: number[];
   frames: number;
   peer?: string;
@@ -74,20 +76,27 @@ export function addBenchCommands(program: Command): void {
     .addOption(precisionsOption(['f32']))
     .option('--threads <number>', 'threads within an operator', wholeNumber, 2)
     .option('--frames <number>', 'frames to time', wholeNumber, 60)
+    .addOption(deviceOption())
     .option('--peer <python>', 'run PyTorch beside it: a Python that has the package moshi')
     .addOption(jsonOption())
     .action(async (flags: FrameFlags) => {
       const { benchFrame } = await import('./frame.ts');
-      await benchFrame(contextFromFlags({ model: flags.model }), {
-        like: flags.like ?? null,
-        batches: flags.batch,
-        contexts: flags.context,
-        precisions: flags.precision,
-        threads: flags.threads,
-        frames: flags.frames,
-        peer: flags.peer ?? null,
-        json: flags.json === true,
-      });
+      await benchFrame(
+        contextFromFlags({
+          model: flags.model,
+          ...(flags.device !== undefined && { device: flags.device }),
+        }),
+        {
+          like: flags.like ?? null,
+          batches: flags.batch,
+          contexts: flags.context,
+          precisions: flags.precision,
+          threads: flags.threads,
+          frames: flags.frames,
+          peer: flags.peer ?? null,
+          json: flags.json === true,
+        },
+      );
     });
   bench
     .command('memory')

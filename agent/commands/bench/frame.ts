@@ -4,11 +4,12 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import path from 'node:path';
 import { resolveModel } from '../../../models/build.ts';
 import type { ArchitectureName } from '../../../models/generate/architectures.ts';
-import type { GraphDescription, Precision } from '../../../models/manifest.ts';
+import type { Device, GraphDescription, Precision } from '../../../models/manifest.ts';
 import { FrameStepper } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
 import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-directory.ts';
 import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import { rowBytes } from '../../../plugins/moshi/engine/onnxruntime/tensor.ts';
+import { chooseDevice } from '../machine/choose-device.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { frameShares, FRAME_PARTS, type FramePart } from './frame-profile.ts';
@@ -55,6 +56,7 @@ export interface FrameFigures {
 
 export interface FrameReport {
   model: string;
+  device: Device;
   processor: string;
   cores: number;
   threads: number;
@@ -75,8 +77,10 @@ export async function benchFrame(
 ): Promise<FrameReport> {
   const { batches, contexts, precisions, threads, frames } = options;
   const checkpoint = await benchModel(context, options.like);
+  const device = await chooseDevice(context.config.engine.device);
   const report: FrameReport = {
     model: options.like ?? context.config.model.name,
+    device,
     processor: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
     threads,
@@ -92,9 +96,13 @@ export async function benchFrame(
         checkpoint,
         precision,
         batches: [batch],
+        device,
       });
       report.figures.push(
-        ...(await measure({ directory, batch, contexts, threads, frames }, report.bytesPerSecond)),
+        ...(await measure(
+          { directory, device, batch, contexts, threads, frames },
+          report.bytesPerSecond,
+        )),
       );
     }
   }
@@ -111,6 +119,7 @@ export async function benchFrame(
 
 interface Case {
   directory: string;
+  device: Device;
   batch: number;
   contexts: number[];
   threads: number;
@@ -118,7 +127,7 @@ interface Case {
 }
 
 async function measure(
-  { directory, batch, contexts, threads, frames }: Case,
+  { directory, device, batch, contexts, threads, frames }: Case,
   bytesPerSecond: number,
 ): Promise<FrameFigures[]> {
   const model = await openModelDirectory(directory);
@@ -128,7 +137,7 @@ async function measure(
     throw new CommandError(`${directory} has no graph for ${batch} conversations`);
   }
   const figures: FrameFigures[] = [];
-  const runtime = new OnnxRuntime('cpu');
+  const runtime = new OnnxRuntime(device);
   try {
     const startMs = performance.now();
     const stepper = new FrameStepper({ runtime, model, slots: batch, threads });
@@ -160,7 +169,7 @@ async function measure(
   const folder = await mkdtemp(path.join(tmpdir(), 'moshi-profile-'));
   try {
     for (const [index, figure] of figures.entries()) {
-      const profiled = new OnnxRuntime('cpu');
+      const profiled = new OnnxRuntime(device);
       try {
         const profile = path.join(folder, `${index}`);
         const stepper = new FrameStepper({
@@ -265,7 +274,7 @@ function table(report: FrameReport): string {
     `limit: the frame's weights at ${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s, measured now by products of a vector with matrices`,
     `${first?.nodes ?? 0} operators and ${((first?.crossingBytes ?? 0) / 1e3).toFixed(0)} kB of inputs and outputs per frame (batch ${first?.batch ?? 0}); weights and states stay where they are`,
     ...(report.peer === null ? [] : [peerLine(report.peer)]),
-    `${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
+    `${report.device}; ${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
   ].join('\n');
 }
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { buildModel } from '../../../models/build.ts';
 import { architecture, type ArchitectureName } from '../../../models/generate/architectures.ts';
 import { generateCheckpoint } from '../../../models/generate/generate-checkpoint.ts';
-import type { Precision } from '../../../models/manifest.ts';
+import type { Device, Precision } from '../../../models/manifest.ts';
 import { inCache } from '../cache-folder.ts';
 import type { CommandContext } from '../command-context.ts';
 
@@ -38,7 +38,8 @@ export async function buildBenchModel(
     checkpoint,
     precision,
     batches,
-  }: { checkpoint: string; precision: Precision; batches: number[] },
+    device = 'cpu',
+  }: { checkpoint: string; precision: Precision; batches: number[]; device?: Device },
 ): Promise<string> {
   const outputDirectory = path.join(context.config.cacheDirectory, 'models');
   const { guidance, context: steps, keyValueType } = context.config.model;
@@ -50,6 +51,7 @@ export async function buildBenchModel(
       kinds: ['frame'],
       precision,
       keyValueType,
+      device,
       ...(guidance !== undefined && { guidance }),
       ...(steps !== undefined && { context: steps }),
     }),

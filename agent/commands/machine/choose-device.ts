@@ -14,8 +14,8 @@ const BYTES_PER_MEBIBYTE = 1024 * 1024;
 const NVIDIA_SMI_TIMEOUT_MS = 5_000;
 
 /**
- * CUDA where its provider runs a graph, else the CPU. WebGPU is for those who ask: its provider hands
- * attention over its cache to the CPU, and the cache with it, in every layer.
+ * CUDA where its provider runs a graph, else the CPU. WebGPU is for those who ask: it also finds
+ * adapters in software, far slower than the CPU itself.
  */
 export async function chooseDevice(wish: DeviceWish): Promise<Device> {
   if (wish !== 'auto') {

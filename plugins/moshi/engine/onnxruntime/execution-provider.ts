@@ -67,7 +67,9 @@ export function appendExecutionProvider(
     case 'webgpu': {
       // Ids of 64 bits then stay on the device; it computes with their lower half, which is all of them.
       api.call('AddSessionConfigEntry', sessionOptions, `${WEBGPU_PREFIX}.enableInt64`, '1');
-      const { keys, values, count } = keysAndValues({ forceCpuNodeNames: hostNodes.join('\n') });
+      const { keys, values, count } = keysAndValues(
+        hostNodes.length === 0 ? {} : { forceCpuNodeNames: hostNodes.join('\n') },
+      );
       api.call(
         'SessionOptionsAppendExecutionProvider',
         sessionOptions,
