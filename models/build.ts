@@ -210,10 +210,10 @@ function withKeyValueType(
   { keyValueType: wish = 'auto', device = 'cpu' }: Pick<BuildOptions, 'keyValueType' | 'device'>,
 ): Checkpoint {
   const { languageModel, precision } = checkpoint;
-  const takesHalves = device !== 'webgpu' && (languageModel.temporal.sinks ?? 0) === 0;
+  const takesHalves = device === 'cpu' && (languageModel.temporal.sinks ?? 0) === 0;
   if (wish === 'f16' && !takesHalves) {
     throw new CheckpointError(
-      `keys and values of 16 bits do not go with WebGPU or with attention sinks; use f32 or auto.`,
+      `keys and values of 16 bits do not go with GPUs or with attention sinks; use f32 or auto.`,
     );
   }
   const chosen = takesHalves ? KEY_VALUE_TYPES[precision] : 'f32';

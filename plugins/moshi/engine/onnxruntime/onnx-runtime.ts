@@ -161,7 +161,7 @@ export class OnnxRuntime {
 
   #createState(layout: RowLayout, rows: number, session: GraphSession): StateTensor {
     const memory = DEVICE_MEMORY[this.device];
-    if (memory === null || (memory.keepsIntegersOnHost && layout.type !== 'float32')) {
+    if (memory === null || (memory.keepsIntegersOnHost && layout.type === 'int64')) {
       const host = new HostTensor(layout, rows);
       return new StateTensor(this.#api, this.#hostMemory, layout, rows, host, null);
     }
