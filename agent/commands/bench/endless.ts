@@ -2,6 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { buildModel } from '../../../models/build.ts';
 import { architecture } from '../../../models/generate/architectures.ts';
 import { generateCheckpoint } from '../../../models/generate/generate-checkpoint.ts';
@@ -23,7 +25,7 @@ export interface EndlessReport {
   /** Median step of the first and of the last tenth, ms. */
   firstStepMs: number;
   lastStepMs: number;
-  /** Of the least in use during the first tenth and during the last, bytes. */
+  /** From the end of the first tenth to that of the last, garbage collected, bytes. */
   heapGrowthBytes: number;
   residentGrowthBytes: number;
   /** Distinct text tokens in the last tenth: a conversation that is stuck has few. */
@@ -31,7 +33,6 @@ export interface EndlessReport {
 }
 
 const TENTHS = 10;
-const SAMPLES_PER_TENTH = 50;
 
 /** @throws CommandError if the model computes something that is no sound. */
 export async function benchEndless(options: BenchEndlessOptions): Promise<EndlessReport> {
@@ -65,13 +66,11 @@ export async function talk(folder: string, frames: number): Promise<EndlessRepor
     const perTenth = Math.ceil(frames / TENTHS);
     const stepsMs = new Float64Array(perTenth);
     const medians: number[] = [];
-    const memory: Pick<NodeJS.MemoryUsage, 'heapUsed' | 'rss'>[] = [];
-    const perSample = Math.ceil(perTenth / SAMPLES_PER_TENTH);
+    const memory: NodeJS.MemoryUsage[] = [];
+    const collectGarbage = garbageCollector();
     let tokens = new Set<bigint>();
     for (let tenth = 0; tenth < TENTHS; tenth += 1) {
       tokens = new Set();
-      // The least that was in use: what was only waiting for the garbage collector does not count.
-      const least = { heapUsed: Infinity, rss: Infinity };
       for (let index = 0; index < perTenth; index += 1) {
         const frame = tenth * perTenth + index;
         for (let sample = 0; sample < pcm.length; sample += 1) {
@@ -84,14 +83,10 @@ export async function talk(folder: string, frames: number): Promise<EndlessRepor
           throw new CommandError(`the model computed no sound in frame ${frame}`);
         }
         tokens.add(textToken[0] ?? -1n);
-        if (index % perSample === 0) {
-          const { heapUsed, rss } = process.memoryUsage();
-          least.heapUsed = Math.min(least.heapUsed, heapUsed);
-          least.rss = Math.min(least.rss, rss);
-        }
       }
       medians.push(stepsMs.toSorted()[Math.floor(perTenth / 2)] ?? Number.NaN);
-      memory.push(least);
+      collectGarbage();
+      memory.push(process.memoryUsage());
     }
     const [first, last] = [memory[0], memory.at(-1)];
     return {
@@ -106,6 +101,12 @@ export async function talk(folder: string, frames: number): Promise<EndlessRepor
   } finally {
     runtime.dispose();
   }
+}
+
+/** V8's own, without a flag of the process: what only waits to be collected has not grown. */
+function garbageCollector(): () => void {
+  setFlagsFromString('--expose-gc');
+  return runInNewContext('gc') as () => void;
 }
 
 function table(report: EndlessReport): string {
