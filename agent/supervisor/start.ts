@@ -185,7 +185,7 @@ async function announce(
   if (model.isDemo) {
     context.print(
       'This is the demo model: tiny, made to show the path, it knows a few answers.\n' +
-        'For a real one: MOSHI_MODEL=<folder of a checkpoint as Kyutai publishes it> npm start\n',
+        'For a real one: npm run moshi -- models pull moshiko, then MOSHI_MODEL=moshiko npm start\n',
     );
   } else {
     context.print(`Model: ${model.name}\n`);
