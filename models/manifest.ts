@@ -56,6 +56,14 @@ export const MANIFEST_FORMAT_VERSION = 3;
 const tensorType = z.enum(['float32', 'float16', 'int64', 'bool']);
 export type TensorType = z.infer<typeof tensorType>;
 
+/** Bytes of one element. */
+export const TENSOR_TYPE_BYTES: Readonly<Record<TensorType, number>> = {
+  float32: 4,
+  float16: 2,
+  int64: 8,
+  bool: 1,
+};
+
 /** A named tensor; `shape` leads with the batch size of its graph. */
 const tensorDescription = z.object({
   name: z.string().min(1),

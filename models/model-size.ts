@@ -2,6 +2,7 @@
  * How many numbers a model has and how much memory it takes, from its configuration alone: before
  * anything is fetched, opened or built.
  */
+import { BLOCK_SIZE } from './checkpoints/layouts/blocks.ts';
 import { BLOCK_BITS } from './checkpoints/linear-weight.ts';
 import type { LanguageModelConfig } from './checkpoints/language-model-config.ts';
 import type { MimiConfig } from './checkpoints/mimi-config.ts';
@@ -11,9 +12,6 @@ import { mimiTensors } from './generate/mimi-tensors.ts';
 
 const FLOAT32_BYTES = 4;
 const BFLOAT16_BYTES = 2;
-
-/** Blocks have so many columns, one float32 scale and one zero point (`quantize-rows.ts`). */
-const BLOCK_COLUMNS = 32;
 
 /** What the matrices of our graphs are kept in. */
 export const COMPUTED_PRECISIONS = ['f32', 'q8', 'q4'] as const;
@@ -125,5 +123,5 @@ export function memoryBytes(
 function bytesPerNumber(precision: ComputedPrecision): number {
   if (precision === 'f32') return FLOAT32_BYTES;
   const bits = BLOCK_BITS[precision];
-  return bits / 8 + (FLOAT32_BYTES + bits / 8) / BLOCK_COLUMNS;
+  return bits / 8 + (FLOAT32_BYTES + bits / 8) / BLOCK_SIZE;
 }

@@ -1,6 +1,6 @@
 /** What each precision of a model asks of a machine, without building it. */
 import { composeGraph, openForBuild, type BuildOptions } from './build.ts';
-import type { Precision, TensorType } from './manifest.ts';
+import { TENSOR_TYPE_BYTES, type Precision } from './manifest.ts';
 
 export type PrecisionNeeds = {
   readonly precision: Precision;
@@ -11,13 +11,6 @@ export type PrecisionNeeds = {
   readonly weightBytes: number;
   /** State of one conversation. */
   readonly bytesPerConversation: number;
-};
-
-const TYPE_BYTES: Readonly<Record<TensorType, number>> = {
-  float32: 4,
-  float16: 2,
-  int64: 8,
-  bool: 1,
 };
 
 /**
@@ -46,7 +39,7 @@ export async function precisionNeeds(
       weightBytes: signature.weightBytes,
       bytesPerConversation: signature.states.reduce(
         (sum, { type, rowShape }) =>
-          sum + rowShape.reduce((count, size) => count * size, TYPE_BYTES[type]),
+          sum + rowShape.reduce((count, size) => count * size, TENSOR_TYPE_BYTES[type]),
         0,
       ),
     };

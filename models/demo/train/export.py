@@ -23,23 +23,8 @@ MOST_BYTES = 15_000_000
 
 def export(folder, codec_path, model_path, tokenizer_path, question):
     """@param question [samples] at 24 kHz, what expected.safetensors hears."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(codec_path, folder / "mimi.safetensors")
-    shutil.copy(tokenizer_path, folder / "tokenizer.model")
-    write_json(folder / "mimi_config.json", codec_config())
-    state = {name: value.to(torch.bfloat16) for name, value in load_file(model_path).items()}
-    published = published_names(state)
-    save_file({n: v.contiguous().clone() for n, v in published.items()}, folder / "model.safetensors")
-    config = dict(
-        CONFIG,
-        model_type="moshi",
-        moshi_name="model.safetensors",
-        mimi_name="mimi.safetensors",
-        mimi_config_name="mimi_config.json",
-        tokenizer_name="tokenizer.model",
-        lm_gen_config=SAMPLING,
-    )
-    write_json(folder / "config.json", config)
+    config = dict(CONFIG, model_type="moshi", lm_gen_config=SAMPLING)
+    state = write_checkpoint(folder, codec_path, model_path, tokenizer_path, config)
     repertoire.write_json(folder / "repertoire.json")
     expected = record(codec_path, state, question)
     save_file(expected, folder / "expected.safetensors")
@@ -52,6 +37,19 @@ def export(folder, codec_path, model_path, tokenizer_path, question):
 
 def export_transcriber(folder, codec_path, model_path, tokenizer_path):
     """The speech-to-text model, in the layout of kyutai/stt-1b-en_fr."""
+    config = dict(
+        TRANSCRIBER_CONFIG,
+        model_type="stt",
+        stt_config=dict(
+            audio_delay_seconds=AUDIO_DELAY_SECONDS, audio_silence_prefix_seconds=0.0
+        ),
+        lm_gen_config=dict(temp=0, temp_text=0, top_k=50, top_k_text=50),
+    )
+    write_checkpoint(folder, codec_path, model_path, tokenizer_path, config)
+
+
+def write_checkpoint(folder, codec_path, model_path, tokenizer_path, config):
+    """The files of Kyutai's layout. Returns the model's weights, rounded as they are stored."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(codec_path, folder / "mimi.safetensors")
     shutil.copy(tokenizer_path, folder / "tokenizer.model")
@@ -59,19 +57,14 @@ def export_transcriber(folder, codec_path, model_path, tokenizer_path):
     state = {name: value.to(torch.bfloat16) for name, value in load_file(model_path).items()}
     published = published_names(state)
     save_file({n: v.contiguous().clone() for n, v in published.items()}, folder / "model.safetensors")
-    config = dict(
-        TRANSCRIBER_CONFIG,
-        model_type="stt",
+    file_names = dict(
         moshi_name="model.safetensors",
         mimi_name="mimi.safetensors",
         mimi_config_name="mimi_config.json",
         tokenizer_name="tokenizer.model",
-        stt_config=dict(
-            audio_delay_seconds=AUDIO_DELAY_SECONDS, audio_silence_prefix_seconds=0.0
-        ),
-        lm_gen_config=dict(temp=0, temp_text=0, top_k=50, top_k_text=50),
     )
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", dict(config, **file_names))
+    return state
 
 
 def write_json(path, value):

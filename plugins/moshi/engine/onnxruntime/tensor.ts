@@ -1,7 +1,7 @@
 /** Memory that graphs read and write, always [rows, ...rowShape]. */
 import { strict as assert } from 'node:assert';
 
-import type { TensorType } from '../../../../models/manifest.ts';
+import { TENSOR_TYPE_BYTES, type TensorType } from '../../../../models/manifest.ts';
 
 /** ONNXTensorElementDataType of onnxruntime_c_api.h. */
 export const ELEMENT_TYPES: Record<TensorType, number> = {
@@ -9,12 +9,6 @@ export const ELEMENT_TYPES: Record<TensorType, number> = {
   float16: 10,
   int64: 7,
   bool: 9,
-};
-const ELEMENT_BYTES: Record<TensorType, number> = {
-  float32: 4,
-  float16: 2,
-  int64: 8,
-  bool: 1,
 };
 
 /** Layout of a tensor whose first axis is the rows. */
@@ -25,7 +19,7 @@ export function rowLength(layout: RowLayout): number {
 }
 
 export function rowBytes(layout: RowLayout): number {
-  return rowLength(layout) * ELEMENT_BYTES[layout.type];
+  return rowLength(layout) * TENSOR_TYPE_BYTES[layout.type];
 }
 
 /** Memory of this process that two threads and ONNX Runtime see at once; zeros at first. */
