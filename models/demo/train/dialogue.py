@@ -84,7 +84,8 @@ class Simulation:
             else:
                 onset = begin + frames + int(rng.integers(2, 22))
             index = self.users.draw(rng)
-            item, speech = self.users.items[index], self.users.pcm(index)
+            item = self.users.items[index]
+            speech, _ = room.other_speaker(self.users.pcm(index), rng)
             onset_sample = onset * FRAME + int(rng.integers(0, FRAME))
             end = (onset_sample + len(speech) - TAIL_SAMPLES) // FRAME
             if end + 4 >= FRAMES or rng.random() < NOBODY:

@@ -4,6 +4,7 @@ import subprocess
 
 import numpy as np
 import scipy.fft
+from scipy.signal import resample_poly
 
 SAMPLE_RATE = 24_000
 
@@ -40,6 +41,14 @@ def band(pcm, low, high, tilt):
     gain = 1 / (1 + (low / np.maximum(frequency, 1)) ** 6) / (1 + (frequency / high) ** 8)
     gain *= (np.maximum(frequency, 100) / 1000) ** tilt
     return scipy.fft.irfft(scipy.fft.rfft(pcm) * gain, len(pcm))
+
+
+def other_speaker(pcm, rng):
+    """Faster and higher, or slower and lower, by up to 12 percent: ([samples], factor of the speed)."""
+    percent = int(rng.integers(89, 113))
+    if percent == 100:
+        return pcm, 1.0
+    return resample_poly(pcm, 100, percent).astype(np.float32), percent / 100
 
 
 def colour(pcm, rng):

@@ -23,11 +23,12 @@ REPOSITORY = HERE.parents[2]
 @dataclass
 class Budget:
     # Of training speech, 250 utterances each; of each kind of held-out speech.
-    shards: int = 80
+    shards: int = 60
     utterances: int = 250
     held_shards: int = 2
-    taught_utterances: int = 4_000
-    codec_steps: int = 4_000
+    # Of the training's shards, those that the codec hears.
+    taught_shards: int = 24
+    codec_steps: int = 3_000
     codec_warm_steps: int = 400
     decoder_steps: int = 5_000
     # Of 256 dialogues of 20 s.
@@ -46,7 +47,7 @@ SMOKE = Budget(
     shards=2,
     utterances=60,
     held_shards=1,
-    taught_utterances=40,
+    taught_shards=1,
     codec_steps=60,
     codec_warm_steps=42,
     decoder_steps=5,
@@ -69,8 +70,8 @@ class Pipeline:
         "lines",
         "users",
         "teacher",
-        "codec",
         "tokenizer",
+        "codec",
         "dialogues",
         "language_model",
         "decoder",
@@ -122,12 +123,19 @@ class Pipeline:
 
         if not (self.work / "features.json").exists():
             sounds, _ = self._lines()
-            taught = self.budget.taught_utterances
-            write_features(self.work, self._users("train"), sounds, taught, self.threads)
+            write_features(self.work, self._taught_users(), sounds, self.threads)
+
+    def make_tokenizer(self):
+        from tokenizer import train_tokenizer
+
+        if not self.tokenizer.exists():
+            train_tokenizer(self.tokenizer)
 
     def make_codec(self):
         from teacher import read_features
         from train_codec import train_codec
+
+        from tokenizer import load_tokenizer
 
         if not self.codec.exists():
             sounds, _ = self._lines()
@@ -135,20 +143,15 @@ class Pipeline:
             budget = self.budget
             train_codec(
                 self.codec,
-                self._users("train"),
+                self._taught_users(),
                 sounds,
                 features,
                 places,
+                load_tokenizer(self.tokenizer),
                 budget.codec_steps,
                 budget.codec_warm_steps,
                 self.device,
             )
-
-    def make_tokenizer(self):
-        from tokenizer import train_tokenizer
-
-        if not self.tokenizer.exists():
-            train_tokenizer(self.tokenizer)
 
     def make_dialogues(self):
         from codec import load_codec
@@ -259,6 +262,11 @@ class Pipeline:
         from user_speech import Users
 
         return Users(self.speech, kind)
+
+    def _taught_users(self):
+        from user_speech import Users
+
+        return Users(self.speech, "train", self.budget.taught_shards)
 
     def _agent(self):
         from agent_streams import AgentStreams

@@ -59,10 +59,10 @@ def _encode(windows, rng, threads):
     return np.concatenate(encoded)
 
 
-def write_features(folder, users, lines, count, threads):
+def write_features(folder, users, lines, threads):
     """features.npy [rows, 48] float16 and features.json {"u:INDEX" or "a:LINE": [first row, rows]}."""
     rng = np.random.default_rng(0)
-    chosen = rng.permutation(len(users.items))[:count]
+    chosen = rng.permutation(len(users.items))
     items = [(f"u:{index}", _to_16_khz(users.pcm(index))) for index in chosen]
     for name, pcm in lines.items():
         items += [(f"a:{name}", _to_16_khz(pcm / np.abs(pcm).max() * 0.9))] * AGENT_TIMES

@@ -1,7 +1,9 @@
 """Trains encoder, quantiser and decoder of the small Mimi together; its first codebook hears words.
 
-A step sees clips of 16 frames: the model's own lines, aligned to frames as in its streams, and users'
-speech as microphones hear it. Codebooks are fitted by k-means after `warm_steps` without quantisation:
+A step sees clips of 20 frames: the model's own lines, aligned to frames as in its streams, and users'
+speech as microphones hear it. The first codebook learns what Whisper hears, whoever speaks: the teacher
+heard the speaker, the codec hears a faster or slower one in some room. It learns words besides, by CTC over
+their pieces, where a clip holds a whole utterance. Codebooks are fitted by k-means after `warm_steps` without quantisation:
 fitted to an untrained encoder they collapse to a few codes.
 """
 
@@ -15,24 +17,39 @@ from torch import nn
 import room
 from codec import CODEBOOKS, DIMENSION, FRAME, SAMPLE_RATE, build_codec, save_codec
 from spectral_loss import spectral_loss
+from tokenizer import PIECES
 from training_state import Averages, TrainingState, cosine_rate
 
-FRAMES = 16
+FRAMES = 20
 SAMPLES = FRAMES * FRAME
 # Clips of a step: lines, users' utterances, and how many of these are decoded.
-LINES, USERS, DECODED_USERS = 6, 9, 2
+LINES, USERS, DECODED_USERS = 4, 12, 1
 PEAK_RATE = 1.2e-3
 # Steps before the end of the warm-up whose latents the codebooks are fitted to.
 FITTED_STEPS = 40
 KMEANS_ROUNDS = 12
 # The causal encoder is asked for what was said in these seconds around a frame's begin.
 LOOK_BACK, LOOK_AHEAD = -0.06, 0.02
+# Of the CTC loss, per piece.
+WORDS_SHARE = 0.5
+
+
+class Heads(nn.Module):
+    """Read the first codebook; thrown away after the training."""
+
+    def __init__(self, components):
+        super().__init__()
+        self.meaning = nn.Linear(DIMENSION, components)
+        self.pieces = nn.Sequential(
+            nn.Conv1d(DIMENSION, 192, 5, padding=2), nn.GELU(), nn.Conv1d(192, PIECES + 1, 3, padding=1)
+        )
 
 
 class Clips:
     """Draws the clips of a step and what the teacher heard in them."""
 
-    def __init__(self, users, lines, features, places, rng):
+    def __init__(self, users, lines, features, places, tokenizer, rng):
+        self.tokenizer = tokenizer
         self.users, self.features, self.places, self.rng = users, features, places, rng
         self.pool = [int(name[2:]) for name in places if name.startswith("u:")]
         self.names = list(lines)
@@ -45,42 +62,50 @@ class Clips:
         self.weights = weights / weights.sum()
 
     def draw(self):
-        """(pcm [B, SAMPLES], target [B, FRAMES, components], mask [B, FRAMES])"""
+        """(pcm [B, SAMPLES], target [B, FRAMES, components], mask [B, FRAMES], pieces [[piece + 1]] of B)"""
         batch = LINES + USERS
         pcm = np.zeros((batch, SAMPLES), np.float32)
         target = np.zeros((batch, FRAMES, self.features.shape[1]), np.float32)
         mask = np.zeros((batch, FRAMES), np.float32)
+        pieces = []
         for row in range(batch):
             draw = self._line if row < LINES else self._user
-            draw(pcm[row], target[row], mask[row])
-        return [torch.from_numpy(array) for array in (pcm, target, mask)]
+            pieces.append(draw(pcm[row], target[row], mask[row]))
+        return *(torch.from_numpy(array) for array in (pcm, target, mask)), pieces
 
     def _line(self, pcm, target, mask):
         name = self.names[self.rng.choice(len(self.names), p=self.weights)]
         first = int(self.rng.integers(0, self.frames[name] + FRAMES))
         pcm[:] = self.padded[name][first * FRAME : first * FRAME + SAMPLES]
-        self._teach(f"a:{name}", (FRAMES - first) * FRAME, target, mask)
+        self._teach(f"a:{name}", (FRAMES - first) * FRAME, 1.0, target, mask)
+        return []
 
     def _user(self, pcm, target, mask):
         rng = self.rng
         index = self.pool[rng.integers(len(self.pool))]
-        speech = room.colour(self.users.pcm(index), rng)
-        if len(speech) > SAMPLES // 2:
-            begin = int(rng.integers(SAMPLES // 2 - len(speech), SAMPLES // 2))
-        else:
+        speech, speed = room.other_speaker(self.users.pcm(index), rng)
+        speech = room.colour(speech, rng)
+        is_whole = len(speech) < SAMPLES
+        if is_whole:
             begin = int(rng.integers(0, SAMPLES - len(speech)))
+        else:
+            begin = int(rng.integers(SAMPLES // 2 - len(speech), SAMPLES // 2))
         low, high = max(0, begin), min(SAMPLES, begin + len(speech))
         gain = room.level(rng)
         pcm[low:high] = speech[low - begin : high - begin] * gain
         noise = gain * 0.15 * 10 ** (-rng.uniform(5, 45) / 20) if rng.random() < 0.85 else 1e-5
         pcm += room.noise(SAMPLES, rng) * noise
-        self._teach(f"u:{index}", begin, target, mask)
+        self._teach(f"u:{index}", begin, speed, target, mask)
+        if not is_whole:
+            return []
+        text = self.users.items[index]["text"].lower()
+        return [piece + 1 for piece in self.tokenizer.encode(text)]
 
-    def _teach(self, place, begin, target, mask):
+    def _teach(self, place, begin, speed, target, mask):
         first, count = self.places[place]
         rows = self.features[first : first + count].astype(np.float32)
         for frame in range(FRAMES):
-            centre = (frame * FRAME - begin) / SAMPLE_RATE
+            centre = (frame * FRAME - begin) / SAMPLE_RATE * speed
             low = round((centre + LOOK_BACK) / 0.02)
             high = round((centre + LOOK_AHEAD) / 0.02)
             if low >= 0 and high <= len(rows):
@@ -122,19 +147,32 @@ def quantise(codec, latent, step, warm_steps, bank):
     return outer[0], outer[0] + outer[1], penalty
 
 
-def train_codec(path, users, lines, features, places, steps, warm_steps, device):
+def word_loss(scores, pieces, device):
+    """CTC, per piece. @param scores [B, PIECES + 1, FRAMES]; @param pieces Of B clips; none: not known."""
+    rows = [row for row, one in enumerate(pieces) if 0 < len(one) <= FRAMES]
+    if len(rows) == 0:
+        return scores.new_zeros(())
+    lengths = torch.tensor([len(pieces[row]) for row in rows], device=device)
+    expected = torch.tensor([piece for row in rows for piece in pieces[row]], device=device)
+    frames = torch.full((len(rows),), FRAMES, device=device)
+    logarithms = functional.log_softmax(scores[rows], 1).permute(2, 0, 1)
+    return functional.ctc_loss(logarithms, expected, frames, lengths, zero_infinity=True)
+
+
+def train_codec(path, users, lines, features, places, tokenizer, steps, warm_steps, device):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    clips = Clips(users, lines, features, places, rng)
+    clips = Clips(users, lines, features, places, tokenizer, rng)
     # get_mimi returns a codec that is evaluated: its quantiser would never learn.
     codec = build_codec().to(device).train()
-    head = nn.Linear(DIMENSION, features.shape[1]).to(device)
-    parameters = [*codec.parameters(), *head.parameters()]
+    heads = Heads(features.shape[1]).to(device)
+    parameters = [*codec.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.8, 0.99), weight_decay=1e-3)
-    state = TrainingState(path.with_suffix(".state"), [codec, head], optimizer, rng)
+    state = TrainingState(path.with_suffix(".state"), [codec, heads], optimizer, rng)
     bank, averages = ([], []), Averages()
     while state.step < steps:
-        pcm, target, mask = (tensor.to(device) for tensor in clips.draw())
+        *tensors, pieces = clips.draw()
+        pcm, target, mask = (tensor.to(device) for tensor in tensors)
         latent = codec.encoder(pcm[:, None])
         (latent,) = codec.encoder_transformer(latent)
         latent = codec._to_framerate(latent)
@@ -142,20 +180,22 @@ def train_codec(path, users, lines, features, places, steps, warm_steps, device)
         decoded = LINES + DECODED_USERS
         (hidden,) = codec.decoder_transformer(codec._to_encoder_framerate(every[:decoded]))
         sound = codec.decoder(hidden)[..., :SAMPLES][:, 0]
-        heard = head(first.transpose(1, 2))
+        heard = heads.meaning(first.transpose(1, 2))
+        words = word_loss(heads.pieces(first), pieces, device)
         wrong = ((heard - target) ** 2).mean(-1) + 1 - functional.cosine_similarity(heard, target, -1)
         meaning = (wrong * mask).sum() / mask.sum().clamp(min=1)
         line = spectral_loss(sound[:LINES], pcm[:LINES])
         user = spectral_loss(sound[LINES:], pcm[LINES:decoded])
         wave = (sound[:LINES] - pcm[:LINES]).abs().mean()
-        loss = 2 * line + 0.5 * user + 5 * wave + meaning + 0.5 * commitment
+        loss = 2 * line + 0.5 * user + 5 * wave + meaning + WORDS_SHARE * words + 0.5 * commitment
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(state.step, steps, PEAK_RATE)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimizer.step()
-        averages.add(line=line, user=user, wave=wave, meaning=meaning, commitment=commitment)
+        averages.add(line=line, user=user, wave=wave, meaning=meaning, words=words)
+        averages.add(commitment=commitment)
         # A state from within the fit would lack the latents that were collected before it.
         is_fitting = warm_steps - FITTED_STEPS <= state.step + 1 < warm_steps
         state.every = steps + 1 if is_fitting else 200

@@ -23,8 +23,10 @@ UTTERANCES = 250
 LONGEST_SECONDS, SHORTEST_SECONDS = 9, 0.15
 # Of utterances that have been through Opus at a few kilobits a second, as callers' are.
 OPUS_SHARE, OPUS_KILOBITS = 0.15, (12, 16, 24, 32)
-# Times that a kind is drawn; stories are long, and talk without an answer has no end.
+# How often a kind is spoken, and how often a speaker of a dialogue draws it: few recordings of stories,
+# which are long, serve many dialogues; talk without an answer has no end.
 WEIGHTS = {kind: 1.0 for kind in KINDS} | {STORY: 0.5, FALLBACK: 5.0}
+DRAWN_WEIGHTS = WEIGHTS | {STORY: 2.0}
 HELD_OUT_FAMILY_SHARES = {"espeak": 0.5, "flite": 0.35, "kokoro": 0.15}
 
 
@@ -82,9 +84,9 @@ def speak_users(folder, shards, seed=0, utterances=UTTERANCES, held_shards=2):
 class Users:
     """Utterances of the shards of one kind, as they are needed."""
 
-    def __init__(self, folder, kind="train"):
+    def __init__(self, folder, kind="train", shards=None):
         self.items, self._sounds = [], []
-        for file in sorted(folder.glob(f"{kind}-*.json")):
+        for file in sorted(folder.glob(f"{kind}-*.json"))[:shards]:
             shard = len(self._sounds)
             self.items += [dict(item, shard=shard) for item in json.loads(file.read_text())]
             self._sounds.append(np.memmap(file.with_suffix(".i16"), "<i2", "r"))
@@ -101,7 +103,7 @@ class Users:
     def draw(self, rng):
         """Index of an utterance; kinds by their weights, whatever the shards hold of them."""
         kinds = list(self._by_kind)
-        weights = np.array([WEIGHTS[kind] for kind in kinds])
+        weights = np.array([DRAWN_WEIGHTS[kind] for kind in kinds])
         of_kind = self._by_kind[kinds[rng.choice(len(kinds), p=weights / weights.sum())]]
         return of_kind[rng.integers(len(of_kind))]
 
