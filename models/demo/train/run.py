@@ -28,7 +28,7 @@ class Budget:
     held_shards: int = 2
     # Of the training's shards, those that the codec hears.
     taught_shards: int = 24
-    codec_steps: int = 3_000
+    codec_steps: int = 2_600
     codec_warm_steps: int = 400
     decoder_steps: int = 5_000
     # Of 256 dialogues of 20 s.

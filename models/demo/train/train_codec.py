@@ -2,8 +2,8 @@
 
 A step sees clips of 20 frames: the model's own lines, aligned to frames as in its streams, and users'
 speech as microphones hear it. The first codebook learns what Whisper hears, whoever speaks: the teacher
-heard the speaker, the codec hears a faster or slower one in some room. It learns words besides, by CTC over
-their pieces, where a clip holds a whole utterance. Codebooks are fitted by k-means after `warm_steps` without quantisation:
+heard the speaker, the codec hears a faster or slower one in some room. A second head, which sees some frames
+around, names the piece of a word that is being said. Codebooks are fitted by k-means after `warm_steps` without quantisation:
 fitted to an untrained encoder they collapse to a few codes.
 """
 
@@ -30,8 +30,8 @@ FITTED_STEPS = 40
 KMEANS_ROUNDS = 12
 # The causal encoder is asked for what was said in these seconds around a frame's begin.
 LOOK_BACK, LOOK_AHEAD = -0.06, 0.02
-# Of the CTC loss, per piece.
-WORDS_SHARE = 0.5
+PIECES_SHARE = 0.5
+UNKNOWN = -100
 
 
 class Heads(nn.Module):
@@ -62,44 +62,48 @@ class Clips:
         self.weights = weights / weights.sum()
 
     def draw(self):
-        """(pcm [B, SAMPLES], target [B, FRAMES, components], mask [B, FRAMES], pieces [[piece + 1]] of B)"""
+        """(pcm [B, SAMPLES], target [B, FRAMES, components], mask [B, FRAMES], pieces [B, FRAMES])
+
+        Pieces count from 1, 0 is silence; -100 where they are not known.
+        """
         batch = LINES + USERS
         pcm = np.zeros((batch, SAMPLES), np.float32)
         target = np.zeros((batch, FRAMES, self.features.shape[1]), np.float32)
         mask = np.zeros((batch, FRAMES), np.float32)
-        pieces = []
+        pieces = np.full((batch, FRAMES), UNKNOWN, np.int64)
         for row in range(batch):
             draw = self._line if row < LINES else self._user
-            pieces.append(draw(pcm[row], target[row], mask[row]))
-        return *(torch.from_numpy(array) for array in (pcm, target, mask)), pieces
+            draw(pcm[row], target[row], mask[row], pieces[row])
+        return [torch.from_numpy(array) for array in (pcm, target, mask, pieces)]
 
-    def _line(self, pcm, target, mask):
+    def _line(self, pcm, target, mask, pieces):
         name = self.names[self.rng.choice(len(self.names), p=self.weights)]
         first = int(self.rng.integers(0, self.frames[name] + FRAMES))
         pcm[:] = self.padded[name][first * FRAME : first * FRAME + SAMPLES]
         self._teach(f"a:{name}", (FRAMES - first) * FRAME, 1.0, target, mask)
-        return []
 
-    def _user(self, pcm, target, mask):
+    def _user(self, pcm, target, mask, pieces):
         rng = self.rng
         index = self.pool[rng.integers(len(self.pool))]
         speech, speed = room.other_speaker(self.users.pcm(index), rng)
         speech = room.colour(speech, rng)
-        is_whole = len(speech) < SAMPLES
-        if is_whole:
-            begin = int(rng.integers(0, SAMPLES - len(speech)))
-        else:
+        if len(speech) > SAMPLES // 2:
             begin = int(rng.integers(SAMPLES // 2 - len(speech), SAMPLES // 2))
+        else:
+            begin = int(rng.integers(0, SAMPLES - len(speech)))
         low, high = max(0, begin), min(SAMPLES, begin + len(speech))
         gain = room.level(rng)
         pcm[low:high] = speech[low - begin : high - begin] * gain
         noise = gain * 0.15 * 10 ** (-rng.uniform(5, 45) / 20) if rng.random() < 0.85 else 1e-5
         pcm += room.noise(SAMPLES, rng) * noise
         self._teach(f"u:{index}", begin, speed, target, mask)
-        if not is_whole:
-            return []
-        text = self.users.items[index]["text"].lower()
-        return [piece + 1 for piece in self.tokenizer.encode(text)]
+        spoken = self.tokenizer.encode(self.users.items[index]["text"].lower())
+        ends = np.cumsum([len(self.tokenizer.id_to_piece(piece)) for piece in spoken])
+        for frame in range(FRAMES):
+            # Pieces take time by their letters; the first letter is the space before a word.
+            place = (frame * FRAME - begin) / len(speech) * ends[-1]
+            is_spoken = 0 <= place < ends[-1]
+            pieces[frame] = 1 + spoken[np.searchsorted(ends, place, "right")] if is_spoken else 0
 
     def _teach(self, place, begin, speed, target, mask):
         first, count = self.places[place]
@@ -147,18 +151,6 @@ def quantise(codec, latent, step, warm_steps, bank):
     return outer[0], outer[0] + outer[1], penalty
 
 
-def word_loss(scores, pieces, device):
-    """CTC, per piece. @param scores [B, PIECES + 1, FRAMES]; @param pieces Of B clips; none: not known."""
-    rows = [row for row, one in enumerate(pieces) if 0 < len(one) <= FRAMES]
-    if len(rows) == 0:
-        return scores.new_zeros(())
-    lengths = torch.tensor([len(pieces[row]) for row in rows], device=device)
-    expected = torch.tensor([piece for row in rows for piece in pieces[row]], device=device)
-    frames = torch.full((len(rows),), FRAMES, device=device)
-    logarithms = functional.log_softmax(scores[rows], 1).permute(2, 0, 1)
-    return functional.ctc_loss(logarithms, expected, frames, lengths, zero_infinity=True)
-
-
 def train_codec(path, users, lines, features, places, tokenizer, steps, warm_steps, device):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -171,8 +163,7 @@ def train_codec(path, users, lines, features, places, tokenizer, steps, warm_ste
     state = TrainingState(path.with_suffix(".state"), [codec, heads], optimizer, rng)
     bank, averages = ([], []), Averages()
     while state.step < steps:
-        *tensors, pieces = clips.draw()
-        pcm, target, mask = (tensor.to(device) for tensor in tensors)
+        pcm, target, mask, pieces = (tensor.to(device) for tensor in clips.draw())
         latent = codec.encoder(pcm[:, None])
         (latent,) = codec.encoder_transformer(latent)
         latent = codec._to_framerate(latent)
@@ -181,13 +172,13 @@ def train_codec(path, users, lines, features, places, tokenizer, steps, warm_ste
         (hidden,) = codec.decoder_transformer(codec._to_encoder_framerate(every[:decoded]))
         sound = codec.decoder(hidden)[..., :SAMPLES][:, 0]
         heard = heads.meaning(first.transpose(1, 2))
-        words = word_loss(heads.pieces(first), pieces, device)
+        words = functional.cross_entropy(heads.pieces(first), pieces, ignore_index=UNKNOWN)
         wrong = ((heard - target) ** 2).mean(-1) + 1 - functional.cosine_similarity(heard, target, -1)
         meaning = (wrong * mask).sum() / mask.sum().clamp(min=1)
         line = spectral_loss(sound[:LINES], pcm[:LINES])
         user = spectral_loss(sound[LINES:], pcm[LINES:decoded])
         wave = (sound[:LINES] - pcm[:LINES]).abs().mean()
-        loss = 2 * line + 0.5 * user + 5 * wave + meaning + WORDS_SHARE * words + 0.5 * commitment
+        loss = 2 * line + 0.5 * user + 5 * wave + meaning + PIECES_SHARE * words + 0.5 * commitment
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(state.step, steps, PEAK_RATE)
         optimizer.zero_grad()
