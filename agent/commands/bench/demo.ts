@@ -60,6 +60,8 @@ export interface DemoReport {
     unseenWording: AnswerFigures;
     unseenBoth: AnswerFigures;
     interrupting: AnswerFigures;
+    /** Recordings of people, whose right answer is the fallback. */
+    human: AnswerFigures;
   };
   /** Of questions that fell into the model's words. */
   stop: { interruptions: number; within400Ms: number; p50Ms: number | null; p95Ms: number | null };
@@ -134,6 +136,7 @@ export async function benchDemo(
         unseenWording: answerFigures(of('unseenWording'), audio),
         unseenBoth: answerFigures(of('unseenBoth'), audio),
         interrupting: answerFigures(of('interrupting'), audio),
+        human: answerFigures(of('human'), audio),
       },
       stop: stopFigures(interrupting),
       noise: quietFigures(of('noise'), audio),
@@ -196,6 +199,7 @@ function stage(audio: EvaluationAudio, options: BenchDemoOptions): StagedPlan[] 
     ...each('unseenWording', select(true, false)),
     ...each('unseenBoth', select(false, false)),
     ...each('interrupting', select(false, true), true),
+    ...each('human', audio.human),
   ];
 }
 
@@ -312,6 +316,7 @@ function table(report: DemoReport): string {
     ['unseen wordings', answer(answers.unseenWording)],
     ['unseen both', answer(answers.unseenBoth)],
     ['interrupting', answer(answers.interrupting)],
+    ['people, unanswerable', answer(answers.human)],
     [
       'silent after onset',
       `p50 ${ms(stop.p50Ms)}, p95 ${ms(stop.p95Ms)}, ${stop.within400Ms} of ${stop.interruptions} within 400 ms`,

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 import room
+from recorded_speech import recordings
 from sound_files import write_mu_law, write_pcm16
 from synthesisers import SAMPLE_RATE, TAIL_SAMPLES, Synthesisers, voices
 
@@ -51,8 +52,18 @@ def question_clips(repertoire, synthesisers, count, draw, rng):
                 }
 
 
-def distant_clips(repertoire, synthesisers, count, draw, rng):
-    """Other people's talk, far from the microphone."""
+def human_clips(people, count, draw, rng):
+    """Recordings of people whom no training has heard; none of them can be answered."""
+    for pcm, speaker, name in draw.sample(people, min(count, len(people))):
+        clip = {"kind": "human", "text": name, "voice": f"human {speaker}"}
+        yield room.colour(pcm, rng), TAIL_SAMPLES, clip
+
+
+def distant_clips(repertoire, synthesisers, people, count, draw, rng):
+    """Other people's talk, far from the microphone; a third of it by recorded people."""
+    for pcm, speaker, name in draw.sample(people, max(1, count // 3)):
+        clip = {"kind": "distant", "text": name, "voice": f"human {speaker}"}
+        yield room.distant(pcm, rng), TAIL_SAMPLES, clip
     talk = repertoire["wordings"][repertoire["fallback"]]["heldOut"]
     for index in range(count):
         family = UNSEEN_FAMILIES[index % len(UNSEEN_FAMILIES)]
@@ -77,10 +88,11 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     draw, rng = random.Random(SEED), np.random.default_rng(SEED)
     synthesisers = Synthesisers()
-    clips = []
+    clips, people = [], list(recordings("voice"))
     sources = [
         *question_clips(repertoire, synthesisers, arguments.clips, draw, rng),
-        *distant_clips(repertoire, synthesisers, max(2, arguments.clips // 4), draw, rng),
+        *distant_clips(repertoire, synthesisers, people, max(2, arguments.clips // 4), draw, rng),
+        *human_clips(people, arguments.clips // 2, draw, rng),
     ]
     for index, (pcm, tail, clip) in enumerate(sources):
         name = f"{index:03d}.wav"

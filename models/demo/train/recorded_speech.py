@@ -44,7 +44,7 @@ def prompts(speaker):
     return [(file, speaker) for file in files if not any(name in file.name for name in NOT_SPEECH)]
 
 
-def recordings(kind):
+def files_of(kind):
     found = [pair for speaker in SPEAKERS[kind] for pair in prompts(speaker)]
     if kind == "voice":
         found = found[:HELD_OUT_PROMPTS]
@@ -55,6 +55,15 @@ def recordings(kind):
     return found
 
 
+def recordings(kind):
+    """Yields (samples, speaker, name) of each that is neither too short nor too long."""
+    for file, speaker in files_of(kind):
+        sound = read_sound(file)
+        pcm = trimmed(sound) if len(sound) > 0 else None
+        if pcm is not None and SHORTEST_SECONDS < len(pcm) / SAMPLE_RATE < LONGEST_SECONDS:
+            yield pcm, speaker, file.stem
+
+
 def write_recorded(folder):
     """Both shards, unless they are there."""
     for kind in SPEAKERS:
@@ -62,11 +71,7 @@ def write_recorded(folder):
         if path.with_suffix(".json").exists():
             continue
         whisper, pieces, items, offset = Whisper(threads=1), [], [], 0
-        for file, speaker in recordings(kind):
-            sound = read_sound(file)
-            pcm = trimmed(sound) if len(sound) > 0 else None
-            if pcm is None or not SHORTEST_SECONDS < len(pcm) / SAMPLE_RATE < LONGEST_SECONDS:
-                continue
+        for pcm, speaker, _ in recordings(kind):
             is_english = speaker not in FOREIGN
             text = " ".join(words_of(whisper.transcribe(pcm))) if is_english else ""
             if is_english and len(text.split()) < SHORTEST_WORDS:

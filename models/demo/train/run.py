@@ -8,12 +8,14 @@ ones go on where they were ended. Seeds are fixed, and training is counted in st
 """
 
 import argparse
+import multiprocessing
 import os
 import pathlib
 import random
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -32,7 +34,7 @@ class Budget:
     codec_warm_steps: int = 400
     decoder_steps: int = 5_000
     # Of 256 dialogues of 20 s.
-    dialogue_shards: int = 60
+    dialogue_shards: int = 40
     dialogues: int = 256
     validation_dialogues: int = 64
     language_model_steps: int = 14_000
@@ -108,6 +110,7 @@ class Pipeline:
             speak_lines(self.speech)
 
     def make_users(self):
+        from recorded_speech import write_recorded
         from user_speech import speak_users
 
         budget = self.budget
@@ -117,6 +120,7 @@ class Pipeline:
             utterances=budget.utterances,
             held_shards=budget.held_shards,
         )
+        write_recorded(self.speech)
 
     def make_teacher(self):
         from teacher import write_features
@@ -154,22 +158,31 @@ class Pipeline:
             )
 
     def make_dialogues(self):
+        budget = self.budget
+        for kind in ("voice", "text"):
+            self.make_shards(kind, [0], budget.validation_dialogues)
+        # A shard depends on its number alone, so that processes may share them out.
+        processes = self.threads if self.device == "cpu" else 1
+        parts = [range(n, budget.dialogue_shards, processes) for n in range(processes)]
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            begun = [pool.submit(make_training_shards, self, part) for part in parts]
+            for one in begun:
+                one.result()
+
+    def make_shards(self, kind, numbers, size):
         from codec import load_codec
         from make_dialogues import make_dialogues
 
-        agent, codec = self._agent(), load_codec(self.codec).to(self.device)
-        for kind in ("voice", "text", "train"):
-            is_training = kind == "train"
-            make_dialogues(
-                self.work / "dialogues",
-                kind,
-                self.budget.dialogue_shards if is_training else 1,
-                agent,
-                self._users(kind),
-                codec,
-                size=self.budget.dialogues if is_training else self.budget.validation_dialogues,
-                device=self.device,
-            )
+        make_dialogues(
+            self.work / "dialogues",
+            kind,
+            numbers,
+            self._agent(),
+            self._users(kind),
+            load_codec(self.codec).to(self.device),
+            size=size,
+            device=self.device,
+        )
 
     def make_language_model(self):
         from make_dialogues import DialogueStore
@@ -274,6 +287,14 @@ class Pipeline:
         from tokenizer import load_tokenizer
 
         return AgentStreams(load_codec(self.codec), load_tokenizer(self.tokenizer), *self._lines())
+
+
+def make_training_shards(pipeline, numbers):
+    """In a process of its own, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    pipeline.make_shards("train", numbers, pipeline.budget.dialogues)
 
 
 def ask_for_the_name():

@@ -30,6 +30,8 @@ const indexSchema = z.object({
         seenWording: z.boolean(),
       }),
       z.object({ kind: z.literal('distant'), ...clipFields }),
+      /** A person's own voice, who says nothing that the model could answer. */
+      z.object({ kind: z.literal('human'), ...clipFields }),
     ]),
   ),
 });
@@ -46,6 +48,8 @@ export type DistantClip = Recorded<Extract<Index['clips'][number], { kind: 'dist
 
 export interface EvaluationAudio extends Omit<Index, 'clips'> {
   questions: QuestionClip[];
+  /** Recordings of people, whose right answer is the fallback. */
+  human: QuestionClip[];
   distant: DistantClip[];
 }
 
@@ -89,9 +93,15 @@ export async function readEvaluationAudio(directory: string): Promise<Evaluation
     }),
   );
   const questions = recorded.filter((clip): clip is QuestionClip => clip.kind === 'question');
+  const human = recorded
+    .filter((clip) => clip.kind === 'human')
+    .map((clip): QuestionClip => {
+      const unknown = { line: index.fallback, seenVoice: false, seenWording: false };
+      return { ...clip, kind: 'question', ...unknown };
+    });
   const distant = recorded.filter((clip): clip is DistantClip => clip.kind === 'distant');
   if (questions.length === 0 || distant.length === 0) {
     throw new CommandError(`${file} needs clips of both kinds, "question" and "distant"`);
   }
-  return { ...index, questions, distant };
+  return { ...index, questions, human, distant };
 }
