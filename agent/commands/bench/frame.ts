@@ -4,15 +4,19 @@ import { availableParallelism, cpus, tmpdir } from 'node:os';
 import path from 'node:path';
 import { resolveModel } from '../../../models/build.ts';
 import type { ArchitectureName } from '../../../models/generate/architectures.ts';
-import type { Device, GraphDescription, Precision } from '../../../models/manifest.ts';
+import type { Device, Precision } from '../../../models/manifest.ts';
 import { FrameStepper } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
-import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-directory.ts';
+import {
+  openModelDirectory,
+  type ModelDirectory,
+} from '../../../plugins/moshi/engine/model/model-directory.ts';
 import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
-import { rowBytes } from '../../../plugins/moshi/engine/onnxruntime/tensor.ts';
 import { chooseDevice } from '../machine/choose-device.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { frameShares, FRAME_PARTS, type FramePart } from './frame-profile.ts';
+import { rightAligned } from './columns.ts';
+import { countFrame, countsTable, type FrameCounts } from './frame-counts.ts';
+import { FRAME_PARTS, readFrameProfile, type FramePart } from './frame-profile.ts';
 import { measureReadBandwidth } from '../machine/memory-bandwidth.ts';
 import { measurePeer, type PeerFigures } from './peer-frame.ts';
 
@@ -43,10 +47,9 @@ export interface FrameFigures {
   parts: Record<FramePart, number>;
   /** Conversations that fit into real time by the median. */
   timesRealTime: number;
-  /** Operators of the graph. */
+  /** Operators of the graph as it is written; `counts.kernels` are those that are left to execute. */
   nodes: number;
-  /** Bytes of inputs and outputs of a frame; states stay where they are. */
-  crossingBytes: number;
+  counts: FrameCounts;
   /** Bytes of weights that a frame reads, and the time this takes at the measured bandwidth. */
   weightBytes: number;
   limitMs: number;
@@ -126,72 +129,71 @@ interface Case {
   frames: number;
 }
 
-async function measure(
-  { directory, device, batch, contexts, threads, frames }: Case,
-  bytesPerSecond: number,
-): Promise<FrameFigures[]> {
+async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigures[]> {
+  const { directory, device, batch, contexts, threads, frames } = given;
   const model = await openModelDirectory(directory);
   const { manifest } = model;
   const graph = manifest.graphs.find((one) => one.kind === 'frame' && one.batch === batch);
   if (graph === undefined) {
     throw new CommandError(`${directory} has no graph for ${batch} conversations`);
   }
-  const figures: FrameFigures[] = [];
+  const timed: { context: number; times: number[]; processorTimes: number[] }[] = [];
   const runtime = new OnnxRuntime(device);
+  let loadSeconds: number;
   try {
     const startMs = performance.now();
     const stepper = new FrameStepper({ runtime, model, slots: batch, threads });
-    const loadSeconds = (performance.now() - startMs) / 1_000;
+    loadSeconds = (performance.now() - startMs) / 1_000;
     for (const context of contexts) {
-      const { times, processorTimes } = timeFrames(stepper, { batch, context, frames });
-      const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
-      const ms = { min: quantile(times, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
-      figures.push({
-        precision: manifest.precision,
-        batch,
-        context,
-        ms,
-        processorMs: { min: quantile(processorTimes, 0), p50: quantile(processorTimes, 0.5) },
-        parts: Object.fromEntries(FRAME_PARTS.map((part) => [part, 0])) as FrameFigures['parts'],
-        timesRealTime: (batch * FRAME_MS) / ms.p50,
-        nodes: graph.nodes,
-        crossingBytes: crossingBytes(graph),
-        weightBytes: graph.weightBytes,
-        limitMs,
-        timesLimit: ms.min / limitMs,
-        loadSeconds,
-      });
+      timed.push({ context, ...timeFrames(stepper, { batch, context, frames }) });
     }
   } finally {
     runtime.dispose();
   }
-  // Timing every operator slows the frame down, so parts come from a run of their own.
-  const folder = await mkdtemp(path.join(tmpdir(), 'moshi-profile-'));
-  try {
-    for (const [index, figure] of figures.entries()) {
-      const profiled = new OnnxRuntime(device);
-      try {
-        const profile = path.join(folder, `${index}`);
-        const stepper = new FrameStepper({
-          runtime: profiled,
-          model,
-          slots: batch,
-          threads,
-          profile,
-        });
-        timeFrames(stepper, { batch, context: figure.context, frames: PROFILED_FRAMES });
-        const shares = await frameShares(stepper.graphs.endProfile(batch));
-        for (const part of FRAME_PARTS) {
-          figure.parts[part] = shares[part] * figure.ms.min;
-        }
-      } finally {
-        profiled.dispose();
-      }
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+  const figures: FrameFigures[] = [];
+  for (const { context, times, processorTimes } of timed) {
+    const ms = { min: quantile(times, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
+    const { shares, counts } = await profileFrames(model, given, context);
+    const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
+    const parts = FRAME_PARTS.map((part) => [part, shares[part] * ms.min]);
+    figures.push({
+      precision: manifest.precision,
+      batch,
+      context,
+      ms,
+      processorMs: { min: quantile(processorTimes, 0), p50: quantile(processorTimes, 0.5) },
+      parts: Object.fromEntries(parts) as FrameFigures['parts'],
+      timesRealTime: (batch * FRAME_MS) / ms.p50,
+      nodes: graph.nodes,
+      counts,
+      weightBytes: graph.weightBytes,
+      limitMs,
+      timesLimit: ms.min / limitMs,
+      loadSeconds,
+    });
   }
   return figures;
+}
+
+/** Timing every operator slows a frame down, so parts and counts come from a run of their own. */
+async function profileFrames(
+  model: ModelDirectory,
+  { device, batch, threads }: Case,
+  context: number,
+): Promise<{ shares: Record<FramePart, number>; counts: FrameCounts }> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'moshi-profile-'));
+  const runtime = new OnnxRuntime(device);
+  try {
+    const profile = path.join(folder, 'frame');
+    const stepper = new FrameStepper({ runtime, model, slots: batch, threads, profile });
+    timeFrames(stepper, { batch, context, frames: PROFILED_FRAMES });
+    const { shares, kernels } = await readFrameProfile(stepper.graphs.endProfile(batch));
+    const frames = WARM_UP_FRAMES + PROFILED_FRAMES;
+    return { shares, counts: countFrame(stepper, { batch, frames, kernels }) };
+  } finally {
+    runtime.dispose();
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 /** @param sorted - Ascending. */
@@ -225,13 +227,6 @@ function timeFrames(
   return { times: measured(times), processorTimes: measured(processorTimes) };
 }
 
-function crossingBytes({ inputs, outputs, batch }: GraphDescription): number {
-  return [...inputs, ...outputs].reduce(
-    (sum, { type, shape }) => sum + batch * rowBytes({ type, rowShape: shape.slice(1) }),
-    0,
-  );
-}
-
 function table(report: FrameReport): string {
   const header = [
     'precision',
@@ -261,18 +256,14 @@ function table(report: FrameReport): string {
     figure.timesLimit.toFixed(2),
     figure.timesRealTime.toFixed(1),
   ]);
-  const widths = header.map((_, column) =>
-    Math.max(...[header, ...rows].map((row) => (row[column] ?? '').length)),
-  );
-  const [first] = report.figures;
   return [
-    ...[header, ...rows].map((row) =>
-      row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  '),
-    ),
+    ...rightAligned([header, ...rows]),
     '',
     `${report.model}: ms per frame of all conversations together; parts divide the fastest frame`,
     `limit: the frame's weights at ${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s, measured now by products of a vector with matrices`,
-    `${first?.nodes ?? 0} operators and ${((first?.crossingBytes ?? 0) / 1e3).toFixed(0)} kB of inputs and outputs per frame (batch ${first?.batch ?? 0}); weights and states stay where they are`,
+    '',
+    ...countsTable(report.figures, report.device),
+    '',
     ...(report.peer === null ? [] : [peerLine(report.peer)]),
     `${report.device}; ${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
   ].join('\n');

@@ -5,6 +5,7 @@ import type { ArchitectureName } from '../../../models/generate/architectures.ts
 import type { Precision } from '../../../models/manifest.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
+import { rightAligned } from './columns.ts';
 import { memoryAnswer, type MemoryAnswer, type MemoryTask } from './memory-process.ts';
 
 export interface BenchMemoryOptions {
@@ -82,13 +83,8 @@ function table(figures: MemoryFigures[]): string {
       figure.conversation,
     ].map((bytes) => (bytes / 1e6).toFixed(0)),
   ]);
-  const widths = header.map((_, column) =>
-    Math.max(...[header, ...rows].map((row) => (row[column] ?? '').length)),
-  );
   return [
-    ...[header, ...rows].map((row) =>
-      row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  '),
-    ),
+    ...rightAligned([header, ...rows]),
     '',
     `resident memory of a process of its own, of which Node takes ${((figures[0]?.idle ?? 0) / 1e6).toFixed(0)} MB; ` +
       'a conversation takes its room bit by bit, until its context is full',

@@ -15,6 +15,7 @@ import {
 } from './execution-provider.ts';
 import { locateLibrary, openLibrary } from './library.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
+import type { RunTraffic } from './run-traffic.ts';
 import { SharedWeights } from './shared-weights.ts';
 import { ELEMENT_TYPES, HostTensor, rowBytes, type RowLayout } from './tensor.ts';
 
@@ -222,6 +223,9 @@ type SessionMemory = {
   allocate: (layout: RowLayout, rows: number) => DeviceTensor;
 };
 
+/** ONNX Runtime waits for its stream at the end of a run, before it returns. */
+const RUN_WAITS = 1;
+
 /** A copy to make before or after each run. */
 type Crossing = { to: bigint; from: bigint; bytes: number };
 
@@ -236,6 +240,9 @@ export class GraphSession {
   /** Other devices copy a host input when it is bound, so there it is bound again before each run. */
   readonly #rebindsInputs: boolean;
   readonly #hostInputs: { name: string; value: bigint }[] = [];
+  /** Of each input and output that ONNX Runtime itself copies in every run. */
+  readonly #copiedBytes: { inputs: number[]; outputs: number[] } = { inputs: [], outputs: [] };
+  #runs = 0;
   readonly #values: bigint[] = [];
   /** Memory that ONNX Runtime holds addresses of. */
   readonly #keepAlive: unknown[] = [];
@@ -261,6 +268,7 @@ export class GraphSession {
     this.#api.call('BindInput', this.#binding, name, value);
     if (this.#rebindsInputs) {
       this.#hostInputs.push({ name, value });
+      this.#copiedBytes.inputs.push(rowBytes(tensor.layout) * batch);
     }
   }
 
@@ -273,6 +281,9 @@ export class GraphSession {
       return;
     }
     this.#api.call('BindOutput', this.#binding, name, this.#wrap(tensor, batch));
+    if (this.#rebindsInputs) {
+      this.#copiedBytes.outputs.push(rowBytes(tensor.layout) * batch);
+    }
   }
 
   /** The same place on the device in every run, as recorded graphs need it. */
@@ -303,8 +314,26 @@ export class GraphSession {
     }
   }
 
+  /** Counted from what `run` goes through. */
+  get traffic(): RunTraffic {
+    const toDevice = [...this.#before.map(({ bytes }) => bytes), ...this.#copiedBytes.inputs];
+    const toHost = [...this.#after.map(({ bytes }) => bytes), ...this.#copiedBytes.outputs];
+    const isOwnMemory = DEVICE_MEMORY[this.#memory.device] === null;
+    return {
+      toDevice: { copies: toDevice.length, bytes: sum(toDevice) },
+      toHost: { copies: toHost.length, bytes: sum(toHost) },
+      hostWaits: isOwnMemory ? 0 : this.#before.length + RUN_WAITS + toHost.length,
+    };
+  }
+
+  /** Calls of `run` so far. */
+  get runs(): number {
+    return this.#runs;
+  }
+
   /** Computes one step from the bound inputs into the bound outputs. */
   run(): void {
+    this.#runs += 1;
     for (const { name, value } of this.#hostInputs) {
       this.#api.call('BindInput', this.#binding, name, value);
     }
@@ -513,4 +542,8 @@ function wrapMemory(
     shape.length,
     ELEMENT_TYPES[layout.type],
   );
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

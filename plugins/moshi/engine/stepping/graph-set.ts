@@ -10,6 +10,7 @@ import type { GraphDescription, TensorDescription } from '../../../../models/man
 import { graphsFor, ModelDirectoryError, type ModelDirectory } from '../model/model-directory.ts';
 import type { GraphSession, OnnxRuntime, StateTensor } from '../onnxruntime/onnx-runtime.ts';
 import { OnnxRuntimeError } from '../onnxruntime/onnx-runtime-error.ts';
+import type { RunTraffic } from '../onnxruntime/run-traffic.ts';
 import { HostTensor, rowBytes, type RowLayout } from '../onnxruntime/tensor.ts';
 
 export type GraphSetOptions = {
@@ -107,16 +108,28 @@ export class GraphSet {
 
   /** Runs the first `batch` rows; blocks until the outputs are written. */
   run(batch: number): void {
-    const session = this.#sessions.get(batch);
-    assert(session !== undefined, `no graph has batch size ${batch}`);
-    session.run();
+    this.#session(batch).run();
+  }
+
+  /** Runs of all graphs so far. */
+  get runs(): number {
+    return [...this.#sessions.values()].reduce((total, session) => total + session.runs, 0);
+  }
+
+  /** What a run of the first `batch` rows moves between host and device; states stay where they are. */
+  traffic(batch: number): RunTraffic {
+    return this.#session(batch).traffic;
   }
 
   /** As `GraphSession.endProfile`, of the graph for `batch` rows. */
   endProfile(batch: number): string {
+    return this.#session(batch).endProfile();
+  }
+
+  #session(batch: number): GraphSession {
     const session = this.#sessions.get(batch);
     assert(session !== undefined, `no graph has batch size ${batch}`);
-    return session.endProfile();
+    return session;
   }
 
   /** Makes a row's state as good as new. */
