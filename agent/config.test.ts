@@ -67,6 +67,24 @@ test('reports all problems at once, with variable, found value and rule', () => 
   expect(text).toContain('MOSHI_DEVICE is "abacus", must be one of auto, cpu, cuda, webgpu');
 });
 
+test('gives each thread a processor, or none any', () => {
+  const processorsOf = (MOSHI_ENGINE_PIN: string) =>
+    loadConfig({ MOSHI_ENGINE_PIN }).engine.processors;
+  expect(processorsOf('2,0-1')).toEqual([2, 0, 1]);
+  expect(processorsOf('off')).toBeUndefined();
+  expect(
+    loadConfig(toEnvironment(loadConfig({ MOSHI_ENGINE_PIN: '0-1' }))).engine.processors,
+  ).toEqual([0, 1]);
+  expect(problemsOf({ MOSHI_ENGINE_PIN: 'all' })).toEqual([
+    'MOSHI_ENGINE_PIN is "all", must name different processors, such as 0,2-3, or be off',
+  ]);
+  expect(problemsOf({ MOSHI_ENGINE_PIN: '0,1,0' })).toHaveLength(1);
+  expect(problemsOf({ MOSHI_ENGINE_PIN: '0', MOSHI_ENGINE_THREADS: '4' })).toEqual([
+    'MOSHI_ENGINE_PIN names 1 processor (0) and MOSHI_ENGINE_THREADS is 4, ' +
+      'name one processor for each thread or leave MOSHI_ENGINE_THREADS unset',
+  ]);
+});
+
 test('never shows a secret, not even a wrong one', () => {
   const problems = problemsOf({
     LIVEKIT_API_KEY: 'key',

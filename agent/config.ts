@@ -8,6 +8,10 @@ import path from 'node:path';
 import { config as readDotenvFiles } from 'dotenv';
 import { z } from 'zod';
 import type { HubSettings } from '../models/hub/hub-client.ts';
+import {
+  listProcessors,
+  parseProcessors,
+} from '../plugins/moshi/engine/onnxruntime/processor-list.ts';
 import { engineUrl, MAX_PROMPT_CHARACTERS } from '../plugins/moshi/protocol/messages.ts';
 
 /** Root of the repository: relative paths of settings mean this folder. */
@@ -73,6 +77,8 @@ export interface Config {
     slots: number;
     /** Threads of ONNX Runtime; undefined: chosen for the machine. */
     threads: number | undefined;
+    /** The processor that each of them stays on; undefined: wherever the system puts it. */
+    processors: readonly number[] | undefined;
     device: DeviceWish;
   };
   server: {
@@ -164,6 +170,16 @@ const conditions = z
     ),
   );
 
+/** One for each thread; `off` overrules a file. */
+const processors = z.string().transform((text, context) => {
+  const list = text === 'off' ? [] : parseProcessors(text);
+  if (list === null || new Set(list).size < list.length) {
+    context.addIssue('must name different processors, such as 0,2-3, or be off');
+    return z.NEVER;
+  }
+  return list.length === 0 ? undefined : list;
+});
+
 function webUrl(protocols: readonly string[]) {
   return z.string().refine(
     (value) => {
@@ -203,6 +219,7 @@ const environmentSchema = z.object({
     .optional(),
   MOSHI_ENGINE_SLOTS: wholeNumber(1, 1024).default(4),
   MOSHI_ENGINE_THREADS: wholeNumber(1, 1024).optional(),
+  MOSHI_ENGINE_PIN: processors.optional(),
   MOSHI_DEVICE: device.default('auto'),
   MOSHI_PRECISION: precisionWish.default('auto'),
   MOSHI_HTTP_HOST: z.string().default('127.0.0.1'),
@@ -243,6 +260,7 @@ export function loadConfig(environment: Environment): Config {
   const problems = [
     ...(result.error?.issues ?? []).map((issue) => describeIssue(issue, given)),
     ...findLiveKitProblems(given),
+    ...(result.data === undefined ? [] : findPinProblems(result.data)),
   ];
   if (!result.success || problems.length > 0) {
     throw new ConfigError(problems);
@@ -300,6 +318,8 @@ export function toEnvironment(config: Config): Record<string, string> {
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
     MOSHI_ENGINE_THREADS: config.engine.threads,
+    MOSHI_ENGINE_PIN:
+      config.engine.processors === undefined ? undefined : listProcessors(config.engine.processors),
     MOSHI_DEVICE: config.engine.device,
     MOSHI_PRECISION: config.model.precision,
     MOSHI_HTTP_HOST: config.server.host,
@@ -385,6 +405,19 @@ function findLiveKitProblems(given: Record<string, string | undefined>): string[
   return problems;
 }
 
+/** A thread without a processor of its own would wait for one that has. */
+function findPinProblems(variables: Variables): string[] {
+  const { MOSHI_ENGINE_PIN: pinned, MOSHI_ENGINE_THREADS: threads } = variables;
+  if (pinned === undefined || threads === undefined || pinned.length === threads) {
+    return [];
+  }
+  const found = `${pinned.length} ${pinned.length === 1 ? 'processor' : 'processors'}`;
+  return [
+    `MOSHI_ENGINE_PIN names ${found} (${listProcessors(pinned)}) and MOSHI_ENGINE_THREADS is ${threads}, ` +
+      'name one processor for each thread or leave MOSHI_ENGINE_THREADS unset',
+  ];
+}
+
 function nest(variables: Variables): Config {
   const cacheDirectory = path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_CACHE_DIRECTORY);
   const publicUrl =
@@ -420,6 +453,7 @@ function nest(variables: Variables): Config {
       token: variables.MOSHI_ENGINE_TOKEN,
       slots: variables.MOSHI_ENGINE_SLOTS,
       threads: variables.MOSHI_ENGINE_THREADS,
+      processors: variables.MOSHI_ENGINE_PIN,
       device: variables.MOSHI_DEVICE,
     },
     server: {

@@ -20,7 +20,7 @@ import {
   type PrecisionQuestion,
 } from './machine/choose-precision.ts';
 import type { CommandContext } from './command-context.ts';
-import { defaultThreads } from './machine/default-threads.ts';
+import { engineThreads } from './machine/engine-threads.ts';
 import { measureReadBandwidth } from './machine/memory-bandwidth.ts';
 
 /** 192 MB, read in some hundredths of a second. */
@@ -144,7 +144,7 @@ async function machineFigures(
   config: Config,
   device: Device,
 ): Promise<Pick<PrecisionQuestion, 'device' | 'freeBytes' | 'bytesPerSecond'>> {
-  const threads = config.engine.threads ?? defaultThreads();
+  const { threads } = engineThreads(config.engine);
   return {
     device,
     freeBytes: await freeDeviceMemory(device),

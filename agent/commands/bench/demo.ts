@@ -3,7 +3,7 @@ import path from 'node:path';
 import { openRunner, type Runner } from '../../../plugins/moshi/engine/runner.ts';
 import { REPOSITORY_DIRECTORY } from '../../config.ts';
 import type { CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import {
   readEvaluationAudio,
   type EvaluationAudio,
@@ -104,11 +104,11 @@ export async function benchDemo(
   const built = await buildGraphs(context, ['frame'], batchSizes(options.rows));
   const { directory: modelDirectory, device, manifest } = built;
   const { config } = context;
-  const threads = config.engine.threads ?? defaultThreads();
+  const threads = engineThreads(config.engine);
   const before = process.memoryUsage.rss();
-  const runner = await openRunner({ modelDirectory, slots: options.rows, device, threads });
+  const runner = await openRunner({ modelDirectory, slots: options.rows, device, ...threads });
   try {
-    const frameMs = { ...timeFrames(runner), threads };
+    const frameMs = { ...timeFrames(runner), threads: threads.threads };
     const memoryBytes = process.memoryUsage.rss() - before;
     const plans = stage(audio, options);
     const sampling = options.greedy ? GREEDY : {};

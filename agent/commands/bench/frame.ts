@@ -11,6 +11,8 @@ import {
   type ModelDirectory,
 } from '../../../plugins/moshi/engine/model/model-directory.ts';
 import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
+import { listProcessors } from '../../../plugins/moshi/engine/onnxruntime/processor-list.ts';
+import type { OperatorThreads } from '../../../plugins/moshi/engine/onnxruntime/thread-pinning.ts';
 import { chooseDevice } from '../machine/choose-device.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
@@ -18,6 +20,7 @@ import { rightAligned } from './columns.ts';
 import { countFrame, countsTable, type FrameCounts } from './frame-counts.ts';
 import { FRAME_PARTS, readFrameProfile, type FramePart } from './frame-profile.ts';
 import { measureReadBandwidth } from '../machine/memory-bandwidth.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { measurePeer, type PeerFigures } from './peer-frame.ts';
 
 export interface BenchFrameOptions {
@@ -63,6 +66,8 @@ export interface FrameReport {
   processor: string;
   cores: number;
   threads: number;
+  /** Where each of them stays; null: wherever the system puts it. */
+  processors: readonly number[] | null;
   frames: number;
   bytesPerSecond: number;
   figures: FrameFigures[];
@@ -81,12 +86,19 @@ export async function benchFrame(
   const { batches, contexts, precisions, threads, frames } = options;
   const checkpoint = await benchModel(context, options.like);
   const device = await chooseDevice(context.config.engine.device);
+  const { processors } = engineThreads({ ...context.config.engine, threads });
+  if (processors !== undefined && processors.length !== threads) {
+    throw new CommandError(
+      `MOSHI_ENGINE_PIN names the processors ${listProcessors(processors)} and --threads is ${threads}: name one for each`,
+    );
+  }
   const report: FrameReport = {
     model: options.like ?? context.config.model.name,
     device,
     processor: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
     threads,
+    processors: processors ?? null,
     frames,
     bytesPerSecond: await measureReadBandwidth(threads),
     figures: [],
@@ -103,7 +115,7 @@ export async function benchFrame(
       });
       report.figures.push(
         ...(await measure(
-          { directory, device, batch, contexts, threads, frames },
+          { directory, device, batch, contexts, threads, processors, frames },
           report.bytesPerSecond,
         )),
       );
@@ -120,17 +132,16 @@ export async function benchFrame(
   return report;
 }
 
-interface Case {
+interface Case extends OperatorThreads {
   directory: string;
   device: Device;
   batch: number;
   contexts: number[];
-  threads: number;
   frames: number;
 }
 
 async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigures[]> {
-  const { directory, device, batch, contexts, threads, frames } = given;
+  const { directory, device, batch, contexts, threads, processors, frames } = given;
   const model = await openModelDirectory(directory);
   const { manifest } = model;
   const graph = manifest.graphs.find((one) => one.kind === 'frame' && one.batch === batch);
@@ -142,7 +153,7 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
   let loadSeconds: number;
   try {
     const startMs = performance.now();
-    const stepper = new FrameStepper({ runtime, model, slots: batch, threads });
+    const stepper = new FrameStepper({ runtime, model, slots: batch, threads, processors });
     loadSeconds = (performance.now() - startMs) / 1_000;
     for (const context of contexts) {
       timed.push({ context, ...timeFrames(stepper, { batch, context, frames }) });
@@ -178,14 +189,21 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
 /** Timing every operator slows a frame down, so parts and counts come from a run of their own. */
 async function profileFrames(
   model: ModelDirectory,
-  { device, batch, threads }: Case,
+  { device, batch, threads, processors }: Case,
   context: number,
 ): Promise<{ shares: Record<FramePart, number>; counts: FrameCounts }> {
   const folder = await mkdtemp(path.join(tmpdir(), 'moshi-profile-'));
   const runtime = new OnnxRuntime(device);
   try {
     const profile = path.join(folder, 'frame');
-    const stepper = new FrameStepper({ runtime, model, slots: batch, threads, profile });
+    const stepper = new FrameStepper({
+      runtime,
+      model,
+      slots: batch,
+      threads,
+      processors,
+      profile,
+    });
     timeFrames(stepper, { batch, context, frames: PROFILED_FRAMES });
     const { shares, kernels } = await readFrameProfile(stepper.graphs.endProfile(batch));
     const frames = WARM_UP_FRAMES + PROFILED_FRAMES;
@@ -256,6 +274,8 @@ function table(report: FrameReport): string {
     figure.timesLimit.toFixed(2),
     figure.timesRealTime.toFixed(1),
   ]);
+  const pinned =
+    report.processors === null ? '' : ` on processors ${listProcessors(report.processors)}`;
   return [
     ...rightAligned([header, ...rows]),
     '',
@@ -265,7 +285,7 @@ function table(report: FrameReport): string {
     ...countsTable(report.figures, report.device),
     '',
     ...(report.peer === null ? [] : [peerLine(report.peer)]),
-    `${report.device}; ${report.processor}, ${report.cores} cores, ${report.threads} threads; ${report.frames} frames`,
+    `${report.device}; ${report.processor}, ${report.cores} cores, ${report.threads} threads${pinned}; ${report.frames} frames`,
   ].join('\n');
 }
 

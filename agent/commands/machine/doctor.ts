@@ -1,6 +1,7 @@
 /** `doctor`: what this machine can and cannot do, and what to fix. */
 import path from 'node:path';
 import { fetchEngineHealth } from '../../../plugins/moshi/client/engine-http.ts';
+import { listProcessors } from '../../../plugins/moshi/engine/onnxruntime/processor-list.ts';
 import { FRAME_MS } from '../../../plugins/moshi/protocol/messages.ts';
 import { releaseArchiveName } from '../../livekit-server/release.ts';
 import { tcpPortProblem } from '../../livekit-server/free-port.ts';
@@ -30,6 +31,7 @@ export async function runDoctor(context: CommandContext, format: { json: boolean
   const checks: [string, () => Promise<Omit<Finding, 'name'>>][] = [
     ['Node', checkNode],
     ['ONNX Runtime', () => checkOnnxRuntime(context)],
+    ['threads', () => checkThreads(context)],
     ['LiveKit client library', checkRtcLibrary],
     ['model', () => checkModel(context)],
     ['engine', () => checkEngine(context)],
@@ -83,6 +85,19 @@ async function checkOnnxRuntime(context: CommandContext): Promise<Omit<Finding, 
   } finally {
     runtime.dispose();
   }
+}
+
+async function checkThreads({ config }: CommandContext): Promise<Omit<Finding, 'name'>> {
+  const { engineThreads } = await import('./engine-threads.ts');
+  const { allowedProcessors } =
+    await import('../../../plugins/moshi/engine/onnxruntime/thread-pinning.ts');
+  const { threads, processors } = engineThreads(config.engine);
+  const there = allowedProcessors();
+  const place =
+    processors !== undefined
+      ? `each on its own of the processors ${listProcessors(processors)}`
+      : `on any of ${there === null ? 'the processors' : `the processors ${listProcessors(there)}`}`;
+  return { status: 'ok', found: `${threads} in ONNX Runtime, ${place}` };
 }
 
 async function checkRtcLibrary(): Promise<Omit<Finding, 'name'>> {

@@ -2,7 +2,7 @@
 import type { Precision } from '../../../models/manifest.ts';
 import { openRunner } from '../../../plugins/moshi/engine/runner.ts';
 import type { CommandContext } from '../command-context.ts';
-import { defaultThreads } from './default-threads.ts';
+import { engineThreads } from './engine-threads.ts';
 import { buildGraphs } from '../model-for-command.ts';
 
 /** The first steps allocate and warm caches up. */
@@ -26,7 +26,7 @@ export async function measureModel(context: CommandContext): Promise<ModelSpeed>
   const runner = await openRunner({
     modelDirectory: directory,
     device,
-    threads: config.engine.threads ?? defaultThreads(),
+    ...engineThreads(config.engine),
   });
   try {
     runner.start(0, { seed: 0 });

@@ -11,7 +11,7 @@ import { openRunner, type Runner } from '../../../plugins/moshi/engine/runner.ts
 import { inCache } from '../cache-folder.ts';
 import { chooseDevice } from '../machine/choose-device.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { adaptersOf } from '../model-for-command.ts';
 import { Progress } from '../progress.ts';
 import { cutFrames, readSpeech } from '../wav/speech-file.ts';
@@ -143,7 +143,7 @@ async function tokensKept(
     return openRunner({
       modelDirectory: directory,
       device: await chooseDevice(config.engine.device),
-      threads: config.engine.threads ?? defaultThreads(),
+      ...engineThreads(config.engine),
     });
   };
   const choices = greedyChoices(await open(original, 'f32'), frames, null);

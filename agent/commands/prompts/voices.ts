@@ -15,7 +15,7 @@ import {
 } from '../../../plugins/moshi/engine/prompts/system-prompt.ts';
 import { inCache } from '../cache-folder.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { buildGraphs } from '../model-for-command.ts';
 import { cutFrames, readSpeech } from '../wav/speech-file.ts';
 
@@ -109,7 +109,7 @@ export async function readVoice(
   const codec = await openCodec({
     modelDirectory: directory,
     device,
-    threads: context.config.engine.threads ?? defaultThreads(),
+    ...engineThreads(context.config.engine),
     directions: ['encode'],
   });
   try {

@@ -5,7 +5,7 @@ import {
   type EngineServer,
 } from '../../../plugins/moshi/engine/server/engine-server.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { requireVoice } from '../model-abilities.ts';
 import { buildForEngine } from '../model-for-command.ts';
 import { SystemPrompts } from '../prompts/system-prompts.ts';
@@ -14,6 +14,7 @@ import { listenForSignals, whenAborted } from '../until-signal.ts';
 export async function runEngine(context: CommandContext): Promise<void> {
   const { config, logger } = context;
   const { stop } = listenForSignals();
+  const threads = engineThreads(config.engine);
   await requireVoice(context);
   const model = await buildForEngine(context, {
     note: (line) => logger.info(line),
@@ -25,7 +26,7 @@ export async function runEngine(context: CommandContext): Promise<void> {
     ...(config.engine.token !== undefined && { token: config.engine.token }),
     slots: config.engine.slots,
     device: model.device,
-    threads: config.engine.threads ?? defaultThreads(),
+    ...threads,
     prompts: await SystemPrompts.open(context, model),
     logger,
   });

@@ -1,7 +1,7 @@
 /** `codec`: Mimi alone, from a file. */
 import { openCodec } from '../../../plugins/moshi/engine/runner.ts';
 import type { CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { concatenate } from './infer.ts';
 import { buildGraphs } from '../model-for-command.ts';
 import { Progress } from '../progress.ts';
@@ -40,7 +40,7 @@ export async function runCodec(context: CommandContext, options: CodecOptions): 
   const codec = await openCodec({
     modelDirectory: directory,
     device,
-    threads: config.engine.threads ?? defaultThreads(),
+    ...engineThreads(config.engine),
   });
   try {
     const codes: number[][] = [];

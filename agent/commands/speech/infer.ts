@@ -13,7 +13,7 @@ import {
 import { StreamingTextDecoder } from '../../../plugins/moshi/engine/text/text-decoder.ts';
 import { FRAME_SAMPLES } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { inferSteps, type InferStep } from './infer-steps.ts';
 import { requireVoice } from '../model-abilities.ts';
 import { buildGraphs, type BuiltModel } from '../model-for-command.ts';
@@ -88,7 +88,7 @@ export async function runInfer(context: CommandContext, options: InferOptions): 
   const runner = await openRunner({
     modelDirectory: directory,
     device,
-    threads: config.engine.threads ?? defaultThreads(),
+    ...engineThreads(config.engine),
   });
   try {
     const seed = options.seed ?? randomInt(2 ** 32);

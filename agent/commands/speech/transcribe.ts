@@ -8,7 +8,7 @@ import { openRunner } from '../../../plugins/moshi/engine/runner.ts';
 import { TimedWords, type WordEvent } from '../../../plugins/moshi/engine/text/timed-words.ts';
 import { FRAME_SAMPLES } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
-import { defaultThreads } from '../machine/default-threads.ts';
+import { engineThreads } from '../machine/engine-threads.ts';
 import { HeardFrames } from './heard-frames.ts';
 import { requireTranscription } from '../model-abilities.ts';
 import { buildGraphs } from '../model-for-command.ts';
@@ -74,7 +74,7 @@ export async function runTranscribe(
   const runner = await openRunner({
     modelDirectory: directory,
     device,
-    threads: config.engine.threads ?? defaultThreads(),
+    ...engineThreads(config.engine),
   });
   try {
     runner.start(0);

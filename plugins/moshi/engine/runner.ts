@@ -11,18 +11,18 @@ import { GraphSet } from './stepping/graph-set.ts';
 import { openModelDirectory, readVocabulary } from './model/model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
+import type { OperatorThreads } from './onnxruntime/thread-pinning.ts';
 import type { ScriptedSpeech } from './prompts/scripted-speech.ts';
 import { FREE, type SystemPrompt } from './prompts/system-prompt.ts';
 import { StreamingTextDecoder } from './text/text-decoder.ts';
 
-export type RunnerOptions = {
+/** One thread if nothing is said of threads. */
+export type RunnerOptions = Partial<OperatorThreads> & {
   /** Folder that `models/build.ts` wrote. */
   modelDirectory: string;
   /** Conversations at once; 1 if missing. */
   slots?: number;
   device?: Device;
-  /** Threads within an operator; 1 if missing. */
-  threads?: number;
   /** Memory for prompts that conversations may begin with again; none if missing. */
   snapshotBudgetBytes?: number;
 };
@@ -234,12 +234,20 @@ export async function openRunner({
   slots = 1,
   device = 'cpu',
   threads = 1,
+  processors,
   snapshotBudgetBytes = 0,
 }: RunnerOptions): Promise<Runner> {
   const model = await openModelDirectory(modelDirectory);
   const vocabulary = await readVocabulary(model);
   const runtime = new OnnxRuntime(device);
-  const stepper = new FrameStepper({ runtime, model, slots, threads, snapshotBudgetBytes });
+  const stepper = new FrameStepper({
+    runtime,
+    model,
+    slots,
+    threads,
+    processors,
+    snapshotBudgetBytes,
+  });
   const decoders = Array.from({ length: slots }, () => new StreamingTextDecoder(vocabulary));
   return new Runner(model.manifest, runtime, stepper, decoders);
 }
@@ -323,6 +331,7 @@ export async function openCodec({
   modelDirectory,
   device = 'cpu',
   threads = 1,
+  processors,
   directions = ['encode', 'decode'],
 }: Omit<RunnerOptions, 'slots'> & {
   directions?: readonly CodecDirection[];
@@ -331,7 +340,7 @@ export async function openCodec({
   const runtime = new OnnxRuntime(device);
   const open = (direction: CodecDirection): GraphSet | null =>
     directions.includes(direction)
-      ? new GraphSet({ runtime, model, kind: `mimi-${direction}`, slots: 1, threads })
+      ? new GraphSet({ runtime, model, kind: `mimi-${direction}`, slots: 1, threads, processors })
       : null;
   return new CodecRunner(model.manifest, runtime, open('encode'), open('decode'));
 }

@@ -111,6 +111,10 @@ onAdapter('nothing but positions and tokens is left to the CPU', async () => {
     session.bindState(state, runtime.createState(state, 1, session), 1);
   }
   session.run();
+  const { toDevice, toHost, hostWaits } = session.traffic;
+  expect(toDevice.copies).toBe(graph!.inputs.length);
+  expect(toHost.copies).toBe(graph!.outputs.length);
+  expect(hostWaits).toBe(1 + graph!.outputs.length);
   const events = JSON.parse(await readFile(session.endProfile(), 'utf8')) as {
     name: string;
     args?: { provider?: string; op_name?: string };

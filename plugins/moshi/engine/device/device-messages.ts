@@ -3,15 +3,14 @@ import type { RowOptions } from '../stepping/frame-stepper.ts';
 import type { FrameBuffers } from '../stepping/frame-tensors.ts';
 import type { ModelDirectory } from '../model/model-directory.ts';
 import type { Device } from '../onnxruntime/execution-provider.ts';
+import type { OperatorThreads } from '../onnxruntime/thread-pinning.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 /** `workerData` of the worker thread. */
-export type DeviceOptions = {
+export type DeviceOptions = OperatorThreads & {
   model: ModelDirectory;
   slots: number;
   device: Device;
-  /** Threads within an operator. */
-  threads: number;
   /** Memory for prompts that conversations may begin with again. */
   snapshotBudgetBytes: number;
 };

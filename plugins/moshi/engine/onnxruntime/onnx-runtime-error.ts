@@ -48,6 +48,13 @@ export class OnnxRuntimeError extends Error {
     );
   }
 
+  static cannotPin(processors: string, reason: string): OnnxRuntimeError {
+    return new OnnxRuntimeError(
+      'call',
+      `Threads cannot be pinned to processors ${processors}: ${reason}. Change MOSHI_ENGINE_PIN, or leave it unset.`,
+    );
+  }
+
   static noRoomForStates(rows: number, bytesPerRow: number, cause: unknown): OnnxRuntimeError {
     const reason = cause instanceof Error ? cause.message : String(cause);
     const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -17,11 +17,17 @@ import { locateLibrary, openLibrary } from './library.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
 import type { RunTraffic } from './run-traffic.ts';
 import { SharedWeights } from './shared-weights.ts';
+import {
+  pinCallingThread,
+  requireProcessors,
+  threadAffinities,
+  type OperatorThreads,
+} from './thread-pinning.ts';
 import { ELEMENT_TYPES, HostTensor, rowBytes, type RowLayout } from './tensor.ts';
 
 const LOG_LEVEL_ERROR = 3;
 
-export type SessionOptions = {
+export type SessionOptions = OperatorThreads & {
   /** ONNX file. */
   path: string;
   /** Folder that the graph's external weights are relative to. */
@@ -30,8 +36,6 @@ export type SessionOptions = {
   weights?: readonly WeightDescription[];
   /** Nodes that stay on the host whatever the device has kernels for. */
   hostNodes?: readonly string[];
-  /** Threads that share one operator's work, this one included. */
-  threads: number;
   /** Times every operator of every run, for `endProfile`; files begin with this path. Slows runs down. */
   profile?: string | undefined;
 };
@@ -76,9 +80,10 @@ export class OnnxRuntime {
   }
 
   /**
-   * Loads a graph. Takes from milliseconds to minutes.
+   * Loads a graph. Takes from milliseconds to minutes. Where processors are given, the calling thread,
+   * from which the graph will run, stays on the first of them.
    *
-   * @throws OnnxRuntimeError if the file, its weights or the provider cannot be used.
+   * @throws OnnxRuntimeError if the file, its weights, the provider or a processor cannot be used.
    */
   openSession({
     path,
@@ -86,8 +91,12 @@ export class OnnxRuntime {
     weights = [],
     hostNodes = [],
     threads,
+    processors,
     profile,
   }: SessionOptions): GraphSession {
+    if (processors !== undefined) {
+      requireProcessors(processors);
+    }
     const options = this.#api.create('CreateSessionOptions');
     try {
       this.#api.call('SetIntraOpNumThreads', options, threads);
@@ -103,6 +112,8 @@ export class OnnxRuntime {
         'session.force_spinning_stop': '1',
         // Where other programs want the cores too, the one waited for may not be running at all.
         'session.intra_op.spin_duration_us': '50',
+        ...(processors !== undefined &&
+          threads > 1 && { 'session.intra_op_thread_affinities': threadAffinities(processors) }),
       };
       for (const [key, value] of Object.entries(configuration)) {
         this.#api.call('AddSessionConfigEntry', options, key, value);
@@ -120,6 +131,9 @@ export class OnnxRuntime {
         allocate: (layout, rows) => this.#allocate(layout, rows, handle),
       });
       this.#sessions.push(session);
+      if (processors?.[0] !== undefined) {
+        pinCallingThread(processors[0]);
+      }
       return session;
     } finally {
       this.#api.call('ReleaseSessionOptions', options);

@@ -34,6 +34,8 @@ import {
   readVocabulary,
 } from '../model/model-directory.ts';
 import { DEVICE_MEMORY, type Device } from '../onnxruntime/execution-provider.ts';
+import { listProcessors } from '../onnxruntime/processor-list.ts';
+import type { OperatorThreads } from '../onnxruntime/thread-pinning.ts';
 import { RESERVATION_MS, Reservations } from '../conversations/reservations.ts';
 import type { PromptMaker } from '../prompts/system-prompt.ts';
 import { StepTimes } from '../scheduling/step-times.ts';
@@ -43,7 +45,7 @@ const SNAPSHOT_BUDGET_BYTES = 2e9;
 /** A reservation's body is a key of at most 200 characters. */
 const MAX_BODY_BYTES = 4_096;
 
-export type EngineServerOptions = {
+export type EngineServerOptions = OperatorThreads & {
   /** Folder that `models/build.ts` wrote. */
   modelDirectory: string;
   /** `unix:/path` or `ws://host:port`; port 0 takes a free one. */
@@ -53,8 +55,6 @@ export type EngineServerOptions = {
   /** Conversations at once. */
   slots: number;
   device: Device;
-  /** Threads within an operator. */
-  threads: number;
   logger: Logger;
   /** Opens the device; a thread of this process if missing. */
   openDevice?: (options: DeviceOptions) => Promise<DeviceThread>;
@@ -89,7 +89,7 @@ export type EngineServer = {
  * @throws ListenError, ModelDirectoryError, MemoryError or DeviceError, each saying what to do.
  */
 export async function startEngineServer(options: EngineServerOptions): Promise<EngineServer> {
-  const { modelDirectory, url, token, slots, device, threads, logger } = options;
+  const { modelDirectory, url, token, slots, device, threads, processors, logger } = options;
   const address = parseListenUrl(url, token !== undefined);
   const model = await openModelDirectory(modelDirectory);
   if (model.manifest.generatedCodebooks === 0) {
@@ -113,6 +113,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     slots,
     device,
     threads,
+    processors,
     snapshotBudgetBytes,
   });
   if (isOwnMemory) {
@@ -286,6 +287,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       slots,
       slotsUsable: usable(),
       threads,
+      ...(processors !== undefined && { processors: listProcessors(processors) }),
       memoryPerConversation: megabytes(needs.bytesPerConversation),
       idleStepMs: Object.fromEntries(deviceThread.idleStepMs),
     },

@@ -12,14 +12,14 @@ import type { GraphSession, OnnxRuntime, StateTensor } from '../onnxruntime/onnx
 import { OnnxRuntimeError } from '../onnxruntime/onnx-runtime-error.ts';
 import type { RunTraffic } from '../onnxruntime/run-traffic.ts';
 import { HostTensor, rowBytes, type RowLayout } from '../onnxruntime/tensor.ts';
+import type { OperatorThreads } from '../onnxruntime/thread-pinning.ts';
 
-export type GraphSetOptions = {
+export type GraphSetOptions = OperatorThreads & {
   runtime: OnnxRuntime;
   model: ModelDirectory;
   kind: GraphDescription['kind'];
   /** Rows that are used. */
   slots: number;
-  threads: number;
   /** As in `OnnxRuntime.openSession`. */
   profile?: string;
 };
@@ -44,7 +44,7 @@ export class GraphSet {
    * @throws ModelDirectoryError if the graphs do not fit together, OnnxRuntimeError if one does not
    * load.
    */
-  constructor({ runtime, model, kind, slots, threads, profile }: GraphSetOptions) {
+  constructor({ runtime, model, kind, slots, threads, processors, profile }: GraphSetOptions) {
     if (model.manifest.device !== runtime.device) {
       throw ModelDirectoryError.madeFor(model, runtime.device);
     }
@@ -66,6 +66,7 @@ export class GraphSet {
           weights: graph.weights,
           hostNodes: graph.hostNodes,
           threads,
+          processors,
           profile,
         }),
       ]),
