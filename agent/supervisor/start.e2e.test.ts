@@ -1,5 +1,5 @@
 /** `start` as a person runs it: the real processes, a real LiveKit server, real signals. */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
 import { findOnPath } from '../livekit-server/run-program.ts';
+import { descendantsOf } from '../testing/descendants.ts';
 
 const hasLiveKit = (await findOnPath('livekit-server', process.env)) !== null;
 if (!hasLiveKit) {
@@ -48,28 +49,6 @@ class Start {
       await sleep(100);
     }
   }
-}
-
-/** Everything that runs below a process, by the process table. */
-function descendantsOf(root: number | undefined): { pid: number; command: string }[] {
-  const table = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' })
-    .split('\n')
-    .map((line) => /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line))
-    .filter((match) => match !== null)
-    .map((match) => ({ pid: Number(match[1]), parent: Number(match[2]), command: match[3] ?? '' }));
-  const found: { pid: number; command: string }[] = [];
-  const parents = new Set([root]);
-  // Parents come before their children in most tables, but pids wrap around.
-  for (let size = -1; size !== parents.size;) {
-    size = parents.size;
-    for (const { pid, parent, command } of table) {
-      if (parents.has(parent) && !parents.has(pid) && !/^ps /.test(command)) {
-        parents.add(pid);
-        found.push({ pid, command });
-      }
-    }
-  }
-  return found;
 }
 
 function isAlive(pid: number): boolean {

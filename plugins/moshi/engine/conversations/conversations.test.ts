@@ -235,16 +235,19 @@ describe('a prompt', () => {
 
 describe('a device', () => {
   test('that refuses a step ends its conversations; the next ones are served', async () => {
-    const { device, conversations, failures, join } = setUp();
+    const { device, conversations, failures, metrics, join } = setUp();
     const a = join();
     a.conversation.push(frame);
-    await device.end({ ok: false, message: 'no memory' });
+    await device.end({ ok: false, fault: 'out_of_memory', message: 'no memory' });
     expect(a.ends).toEqual([expect.stringContaining('no memory')]);
     const b = join();
     b.conversation.push(frame);
     await device.end();
     expect(b.frames).toHaveLength(1);
     expect([conversations.failure, failures]).toEqual([null, []]);
+    const counted = await metrics.registry.metrics();
+    expect(counted).toContain('moshi_faults_total{fault="out_of_memory"} 1');
+    expect(counted).toContain('moshi_faults_total{fault="step_failed"} 0');
   });
 
   test('that dies ends all conversations and is reported once', async () => {
@@ -274,7 +277,7 @@ describe('a device', () => {
     for (let round = 0; round < 3; round += 1) {
       expect(failures).toEqual([]);
       join().conversation.push(frame);
-      await device.end({ ok: false, message: 'CUDA error 700' });
+      await device.end({ ok: false, fault: 'step_failed', message: 'CUDA error 700' });
     }
     expect(failures).toEqual([expect.stringMatching(/3 steps in a row.*CUDA error 700/)]);
     const counted = await metrics.registry.metrics();

@@ -292,7 +292,7 @@ export class Conversations {
       }
     }
     if (!outcome.ok) {
-      this.#options.metrics.fault('step_failed');
+      this.#options.metrics.fault(outcome.fault);
       this.#options.logger.error({ reason: outcome.message }, 'a step of the model failed');
       if (this.#failedSteps === MAX_FAILED_STEPS) {
         this.#fail(

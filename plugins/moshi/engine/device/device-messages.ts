@@ -26,6 +26,9 @@ export type DeviceRequest =
   | { type: 'step'; batch: number }
   | { type: 'close' };
 
+/** Why a step failed: for want of memory, or something else. */
+export type StepFault = 'out_of_memory' | 'step_failed';
+
 export type DeviceReply =
   | {
       type: 'ready';
@@ -39,5 +42,5 @@ export type DeviceReply =
   | { type: 'prompted'; id: number; promptSteps: number }
   /** `hostMs`: CPU time of this thread since the step before, without what it spent in ONNX Runtime. */
   | { type: 'stepped'; stepMs: number; hostMs: number; failedSlots: number[] }
-  | { type: 'step_failed'; message: string }
+  | { type: 'step_failed'; fault: StepFault; message: string }
   | { type: 'closed' };

@@ -1,14 +1,14 @@
 /** The main thread's side of the worker thread that owns the device. */
 import { Worker } from 'node:worker_threads';
 
-import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
+import type { DeviceOptions, DeviceReply, DeviceRequest, StepFault } from './device-messages.ts';
 import type { RowOptions } from '../stepping/frame-stepper.ts';
 import { frameTensors, type FrameTensors } from '../stepping/frame-tensors.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 
 export type StepOutcome =
   | { ok: true; stepMs: number; hostMs: number; failedSlots: number[] }
-  | { ok: false; message: string };
+  | { ok: false; fault: StepFault; message: string };
 
 /** What steps conversations for the engine: a worker thread, or a test's stand-in. */
 export interface SteppingDevice {
@@ -167,7 +167,8 @@ export class DeviceThread implements SteppingDevice {
       const { stepMs, hostMs, failedSlots } = reply;
       waiting?.resolve({ ok: true, stepMs, hostMs, failedSlots });
     } else if (reply.type === 'step_failed') {
-      waiting?.resolve({ ok: false, message: reply.message });
+      const { fault, message } = reply;
+      waiting?.resolve({ ok: false, fault, message });
     }
   }
 

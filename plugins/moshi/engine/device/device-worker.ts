@@ -8,6 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
 import { FrameStepper } from '../stepping/frame-stepper.ts';
 import { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
+import { isOutOfMemory } from '../onnxruntime/out-of-memory.ts';
 import { threadCpuMs } from '../thread-cpu-time.ts';
 
 const port = parentPort;
@@ -43,7 +44,8 @@ function step(stepper: FrameStepper, batch: number): DeviceReply {
     const stepMs = performance.now() - startMs;
     return { type: 'stepped', stepMs, hostMs: takeHostMs(stepper), failedSlots };
   } catch (error) {
-    return { type: 'step_failed', message: describe(error) };
+    const fault = isOutOfMemory(error) ? 'out_of_memory' : 'step_failed';
+    return { type: 'step_failed', fault, message: describe(error) };
   }
 }
 

@@ -1,4 +1,5 @@
 /** What the engine counts, for `/metrics` (Prometheus) and `/health`. */
+import { performance } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 import type { EngineErrorCode, HealthReport } from '../../protocol/messages.ts';
@@ -15,6 +16,8 @@ const FAULTS = [
   'row_failed',
   /** A step was refused; the conversations in it ended. */
   'step_failed',
+  /** The same for want of memory. */
+  'out_of_memory',
   /** A step did not end; the engine gave up. */
   'step_hung',
   /** The device is gone or refuses every step; the engine gave up. */
@@ -44,6 +47,11 @@ export class EngineMetrics {
     host: Pick<HostLoad, 'cpuMs' | 'takeDelayP99Ms'>,
   ) {
     const registers = [this.registry];
+    new Gauge({
+      name: 'process_start_time_seconds',
+      help: 'When this engine began, since 1970: what changes here is a restart.',
+      registers,
+    }).set(performance.timeOrigin / 1000);
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
     new Gauge({ name: 'moshi_slots', help: 'Conversations at once.', registers }).set(slots.total);
     new Gauge({

@@ -93,7 +93,10 @@ test('a device that is lost fails three steps in a row, and then the engine give
   const engine = await startEngineServer({
     ...options(),
     openDevice: (given) =>
-      DeviceThread.open(given, faultyThread(`reply({ type: 'step_failed', message: '${lost}' })`)),
+      DeviceThread.open(
+        given,
+        faultyThread(`reply({ type: 'step_failed', fault: 'step_failed', message: '${lost}' })`),
+      ),
   });
   try {
     for (let attempt = 0; attempt < 3; attempt += 1) {
@@ -107,6 +110,38 @@ test('a device that is lost fails three steps in a row, and then the engine give
     expect(await countOf(engine, 'device_lost')).toBe(1);
     expect((await fetchEngineHealth(engine.url)).status).toBe('failed');
     expect(await converse(engine)).toMatchObject({ problem: 'model_failed' });
+  } finally {
+    expect(await engine.close()).toBe(true);
+  }
+});
+
+test('a step without memory or sound ends its conversation alone, and is counted', async () => {
+  const engine = await startEngineServer({
+    ...options(),
+    openDevice: (given) =>
+      DeviceThread.open(
+        given,
+        faultyThread(`
+          globalThis.steps = (globalThis.steps ?? 0) + 1;
+          if (steps === 1) reply({ type: 'step_failed', fault: 'out_of_memory', message: 'Failed to allocate memory' });
+          else reply({ type: 'stepped', stepMs: 1, hostMs: 0, failedSlots: [0] });
+        `),
+      ),
+  });
+  try {
+    expect(await converse(engine)).toMatchObject({
+      problem: 'model_failed',
+      message: expect.stringContaining('Failed to allocate memory') as string,
+    });
+    expect(await converse(engine)).toMatchObject({
+      problem: 'model_failed',
+      message: expect.stringContaining('no sound') as string,
+    });
+    expect(await countOf(engine, 'out_of_memory')).toBe(1);
+    expect(await countOf(engine, 'row_failed')).toBe(1);
+    expect(await countOf(engine, 'step_failed')).toBe(0);
+    expect(await countOf(engine, 'device_lost')).toBe(0);
+    expect((await fetchEngineHealth(engine.url)).status).toBe('ok');
   } finally {
     expect(await engine.close()).toBe(true);
   }

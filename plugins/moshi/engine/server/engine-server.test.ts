@@ -8,7 +8,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 
 import { buildModel } from '../../../../models/build.ts';
-import { fetchEngineHealth, releaseReservation, reserveSlot } from '../../client/engine-http.ts';
+import {
+  fetchEngineHealth,
+  fetchEngineMetrics,
+  releaseReservation,
+  reserveSlot,
+} from '../../client/engine-http.ts';
 import {
   decodeFrameMessage,
   encodeAudioMessage,
@@ -133,6 +138,16 @@ describe('an engine', () => {
   beforeAll(async () => (engine = await start()));
   afterAll(() => engine.close());
 
+  async function counted(name: string): Promise<number> {
+    const lines = (await fetchEngineMetrics(engine.url)).split('\n');
+    return Number(
+      lines
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')
+        .at(-1),
+    );
+  }
+
   async function expectEngineLives(): Promise<void> {
     await until(() => true);
     const client = await new TestClient(engine.url).open();
@@ -186,6 +201,7 @@ describe('an engine', () => {
     await until(() => client.frames.length === 3);
     expect(client.frames.at(-1)!.droppedFrames).toBe(27);
     expect((await fetchEngineHealth(engine.url)).droppedFramesTotal).toBeGreaterThanOrEqual(27);
+    expect(await counted('moshi_dropped_frames_total')).toBeGreaterThanOrEqual(27);
     await client.leave();
   });
 
@@ -288,6 +304,7 @@ describe('an engine', () => {
       clearInterval(timer);
       client.socket.terminate();
     }
+    expect(await counted('moshi_errors_total{code="slow_reader"}')).toBe(1);
     await expectEngineLives();
   }, 60_000);
 
