@@ -23,6 +23,8 @@ import { drawWidths, frameGraph } from './architectures/frame-graph.ts';
 import { countPauseHeads, transcriptionGraph } from './architectures/transcription-graph.ts';
 import { CheckpointError } from './checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type AdapterChoice, type Checkpoint } from './checkpoints/checkpoint.ts';
+import { HalfWeights } from './checkpoints/half-weights.ts';
+import type { HalfType } from './checkpoints/safetensors.ts';
 import { personaPlexPrompt } from './checkpoints/personaplex-config.ts';
 import {
   readLanguageModelConfig,
@@ -62,6 +64,7 @@ export type BuildOptions = {
   /**
    * Of the language model's matrices; if absent, that of a checkpoint that `models quantize` wrote,
    * else float32. Matrices whose width is no multiple of 32 stay plain; the codec is always float32.
+   * 16 bits are for GPUs; WebGPU's adapters may lack float16 and all lack bfloat16.
    */
   readonly precision?: Precision;
   /** Name to show people; that of the folder if absent. */
@@ -84,10 +87,20 @@ export type BuildOptions = {
 
 /**
  * How the transformer over time keeps its keys and values: 32 or 16 bits. `auto`, the default, is 16
- * bits where the matrices are rounded far more coarsely anyway (q8, q4) and the device's attention
- * reads them, else 32.
+ * bits where the matrices are rounded as coarsely anyway and the device surely computes with them,
+ * else 32.
  */
 export type KeyValueWish = 'auto' | 'f32' | 'f16';
+
+/**
+ * What products are computed in where that is not float32. CUDA's kernel for blocks of 8 and 4 bits takes
+ * its time from the type of what it multiplies them with; bfloat16 would keep fewer of their bits.
+ */
+const COMPUTED_IN: Readonly<Record<Device, Partial<Record<Precision, HalfType>>>> = {
+  cpu: {},
+  cuda: { bf16: 'bfloat16', f16: 'float16', q8: 'float16', q4: 'float16' },
+  webgpu: { f16: 'float16' },
+};
 
 const SAMPLE_RATE = 24000;
 const FRAME_SAMPLES = 1920;
@@ -191,8 +204,17 @@ export async function openForBuild(
 ): Promise<Checkpoint> {
   const { adapters, hubCacheDirectory } = options;
   const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
-  const precision = cpuPrecision(options.precision);
-  const checkpoint = await openCheckpoint(directory, precision, adapters, hubCacheDirectory);
+  const { precision: wish = null, device = 'cpu' } = options;
+  const isHalf = wish === 'bf16' || wish === 'f16';
+  if (isHalf && COMPUTED_IN[device][wish] === undefined) {
+    throw new CheckpointError(
+      `precision ${wish} needs a device with kernels for it, which ${device} is not; ` +
+        `use ${device === 'cpu' ? 'f32' : 'f32, f16'}, q8 or q4.`,
+    );
+  }
+  const stored = isHalf ? 'f32' : wish;
+  const opened = await openCheckpoint(directory, stored, adapters, hubCacheDirectory);
+  const checkpoint = computedOn(device, isHalf ? { ...opened, precision: wish } : opened);
   const guided = withGuidance(checkpoint, options.guidance);
   return withKeyValueType(
     withSinks(withContext(guided, options.context), options.attentionSinks ?? 0),
@@ -200,23 +222,21 @@ export async function openForBuild(
   );
 }
 
-/**
- * Attention sinks are rotated in 32 bits where they lie among the others.
- *
- * @throws CheckpointError where 16 bits are asked for and cannot be.
- */
+function computedOn(device: Device, checkpoint: Checkpoint): Checkpoint {
+  const type = COMPUTED_IN[device][checkpoint.precision];
+  if (type === undefined) return checkpoint;
+  const languageModelWeights = new HalfWeights(checkpoint.languageModelWeights, type);
+  return { ...checkpoint, languageModelWeights };
+}
+
 function withKeyValueType(
   checkpoint: Checkpoint,
   { keyValueType: wish = 'auto', device = 'cpu' }: Pick<BuildOptions, 'keyValueType' | 'device'>,
 ): Checkpoint {
   const { languageModel, precision } = checkpoint;
-  const takesHalves = device === 'cpu' && (languageModel.temporal.sinks ?? 0) === 0;
-  if (wish === 'f16' && !takesHalves) {
-    throw new CheckpointError(
-      `keys and values of 16 bits do not go with GPUs or with attention sinks; use f32 or auto.`,
-    );
-  }
-  const chosen = takesHalves ? KEY_VALUE_TYPES[precision] : 'f32';
+  // An adapter that computes with float16 is known of only where somebody asks for it.
+  const surelyHasHalves = device !== 'webgpu' || precision === 'f16';
+  const chosen = surelyHasHalves ? KEY_VALUE_TYPES[precision] : 'f32';
   const type = wish === 'auto' ? chosen : wish;
   const keyValueType = type === 'f16' ? 'float16' : 'float32';
   const temporal = { ...languageModel.temporal, keyValueType } as const;
@@ -266,15 +286,6 @@ function withSinks(checkpoint: Checkpoint, sinks: number): Checkpoint {
     ...checkpoint,
     languageModel: { ...languageModel, temporal: { ...temporal, sinks } },
   };
-}
-
-/** @throws CheckpointError for precisions that no graph of ours computes in. */
-function cpuPrecision(precision: Precision | undefined): Checkpoint['precision'] | null {
-  if (precision !== 'bf16' && precision !== 'f16') return precision ?? null;
-  throw new CheckpointError(
-    `precision ${precision} needs a device that computes in it, for which graphs are not built yet; ` +
-      `use f32, q8 or q4.`,
-  );
 }
 
 /**

@@ -10,21 +10,23 @@ import {
 import { readMimiConfig, type MimiConfig } from './checkpoints/mimi-config.ts';
 import { architecture } from './generate/architectures.ts';
 import { parameterCount } from './generate/generate-checkpoint.ts';
+import { precision, type Precision } from './manifest.ts';
 import { languageModelTensors } from './generate/language-model-tensors.ts';
 import {
   bytesPerConversation,
   codecParameterCount,
-  COMPUTED_PRECISIONS,
   memoryBytes,
   parameterCounts,
-  type ComputedPrecision,
 } from './model-size.ts';
 
 export type MemoryFacts = {
-  /** Of weights and one conversation, by what the matrices are computed in; see `memoryBytes`. */
-  readonly memoryBytes: Readonly<Record<ComputedPrecision, number>>;
+  /**
+   * Of weights and one conversation, by what the matrices are computed in; see `memoryBytes`. 16 bits
+   * are for GPUs.
+   */
+  readonly memoryBytes: Readonly<Record<Precision, number>>;
   /** Of every further conversation. */
-  readonly bytesPerConversation: Readonly<Record<ComputedPrecision, number>>;
+  readonly bytesPerConversation: Readonly<Record<Precision, number>>;
 };
 
 export type CatalogueFacts = MemoryFacts & {
@@ -75,12 +77,10 @@ async function demoFacts(name: string): Promise<CatalogueFacts> {
 }
 
 export function memoryFacts(config: LanguageModelConfig, mimi: MimiConfig): MemoryFacts {
-  const byPrecision = (
-    bytes: (precision: ComputedPrecision) => number,
-  ): Record<ComputedPrecision, number> =>
+  const byPrecision = (bytes: (precision: Precision) => number): Record<Precision, number> =>
     Object.fromEntries(
-      COMPUTED_PRECISIONS.map((precision) => [precision, bytes(precision)] as const),
-    ) as Record<ComputedPrecision, number>;
+      precision.options.map((precision) => [precision, bytes(precision)] as const),
+    ) as Record<Precision, number>;
   return {
     memoryBytes: byPrecision((precision) => memoryBytes(config, mimi, precision, 1)),
     bytesPerConversation: byPrecision((precision) => bytesPerConversation(config, mimi, precision)),

@@ -87,7 +87,7 @@ export type StateDescription = z.infer<typeof stateDescription>;
 /** A constant that lies in a file: bytes `offsetBytes` to `offsetBytes + lengthBytes`. */
 const weightDescription = z.object({
   name: z.string().min(1),
-  type: z.enum(['float32', 'int64', 'bool', 'float16', 'bfloat16', 'uint8']),
+  type: z.enum(['float32', 'int64', 'int32', 'bool', 'float16', 'bfloat16', 'uint8']),
   shape: z.array(z.number().int().nonnegative()),
   /** Relative to `weightsDirectory`. */
   file: z.string().min(1),

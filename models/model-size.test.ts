@@ -47,9 +47,10 @@ test('knows what a conversation of the 7B model needs', () => {
 
 test('needs less memory the coarser the numbers are, and more for more conversations', () => {
   const config = configOf('moshi-7b');
-  const [f32, q8, q4] = (['f32', 'q8', 'q4'] as const).map((precision) =>
+  const [f32, bf16, q8, q4] = (['f32', 'bf16', 'q8', 'q4'] as const).map((precision) =>
     memoryBytes(config, mimi, precision, 1),
   );
+  expect(f32! / bf16!).toBeGreaterThan(1.8);
   expect(f32! / q8!).toBeGreaterThan(2.5);
   expect(q8! / q4!).toBeGreaterThan(1.3);
   expect(memoryBytes(config, mimi, 'q4', 3) - q4!).toBe(

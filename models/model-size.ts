@@ -7,23 +7,22 @@ import { BLOCK_BITS } from './checkpoints/linear-weight.ts';
 import type { LanguageModelConfig } from './checkpoints/language-model-config.ts';
 import type { MimiConfig } from './checkpoints/mimi-config.ts';
 import type { TransformerConfig } from './checkpoints/transformer-config.ts';
+import type { Precision } from './manifest.ts';
 import { parameterCount } from './generate/generate-checkpoint.ts';
 import { mimiTensors } from './generate/mimi-tensors.ts';
 
 const FLOAT32_BYTES = 4;
-const BFLOAT16_BYTES = 2;
-
-/** What the matrices of our graphs are kept in. */
-export const COMPUTED_PRECISIONS = ['f32', 'q8', 'q4'] as const;
-export type ComputedPrecision = (typeof COMPUTED_PRECISIONS)[number];
+const HALF_BYTES = 2;
 
 /** What keys and values are kept in unless asked otherwise, by what the matrices are computed in. */
-export const KEY_VALUE_TYPES: Readonly<Record<ComputedPrecision, 'f32' | 'f16'>> = {
+export const KEY_VALUE_TYPES: Readonly<Record<Precision, 'f32' | 'f16'>> = {
   f32: 'f32',
+  bf16: 'f16',
+  f16: 'f16',
   q8: 'f16',
   q4: 'f16',
 };
-const KEY_VALUE_BYTES = { f32: FLOAT32_BYTES, f16: 2 } as const;
+const KEY_VALUE_BYTES = { f32: FLOAT32_BYTES, f16: HALF_BYTES } as const;
 
 /** Numbers of a language model, by part. */
 export type ParameterCounts = {
@@ -83,7 +82,7 @@ export function codecParameterCount(mimi: MimiConfig): number {
 export function bytesPerConversation(
   config: LanguageModelConfig,
   mimi: MimiConfig,
-  precision: ComputedPrecision,
+  precision: Precision,
 ): number {
   const rows = config.guidance === null ? 1 : 2;
   // A model that only listens has no decoder.
@@ -108,20 +107,29 @@ function ringBytes(
 export function memoryBytes(
   config: LanguageModelConfig,
   mimi: MimiConfig,
-  precision: ComputedPrecision,
+  precision: Precision,
   conversations: number,
 ): number {
   const { temporal, textHead, tables, depth } = parameterCounts(config);
+  // Where all else is computed in 16 bits, heads are float32 (checkpoints/half-weights.ts).
+  const audioHeads =
+    (config.depth?.transformer.dimension ?? 0) * config.generatedCodebooks * config.audioCard;
+  const widened =
+    precision === 'bf16' || precision === 'f16'
+      ? (textHead + audioHeads) * (FLOAT32_BYTES - HALF_BYTES)
+      : 0;
   return Math.round(
     (temporal + textHead + depth) * bytesPerNumber(precision) +
-      tables * BFLOAT16_BYTES +
+      widened +
+      tables * HALF_BYTES +
       codecParameterCount(mimi) * FLOAT32_BYTES +
       conversations * bytesPerConversation(config, mimi, precision),
   );
 }
 
-function bytesPerNumber(precision: ComputedPrecision): number {
+function bytesPerNumber(precision: Precision): number {
   if (precision === 'f32') return FLOAT32_BYTES;
+  if (precision === 'bf16' || precision === 'f16') return HALF_BYTES;
   const bits = BLOCK_BITS[precision];
   return bits / 8 + (FLOAT32_BYTES + bits / 8) / BLOCK_SIZE;
 }

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { buildModel } from './build.ts';
+import { buildModel, openForBuild } from './build.ts';
 import { writeFixture } from './fixtures/fixture.ts';
 import type { Precision } from './manifest.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
@@ -93,6 +93,8 @@ test('the same checkpoint makes the same bytes', async () => {
   expect(one!.equals(other!)).toBe(true);
 });
 
-test('precisions that no graph computes in are refused', async () => {
+test('precisions that the device does not compute in are refused', async () => {
   await expect(build(TINY, 'bf16')).rejects.toThrow(/bf16 needs a device.* use f32, q8 or q4/);
+  const options = { checkpoint: TINY, precision: 'bf16', device: 'webgpu' } as const;
+  await expect(openForBuild(options)).rejects.toThrow(/webgpu is not; use f32, f16, q8 or q4/);
 });

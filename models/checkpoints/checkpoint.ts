@@ -15,6 +15,7 @@ import {
 } from './language-model-config.ts';
 import { parseHubName } from '../hub/checkpoint-files.ts';
 import { CachedRepository } from '../hub/hub-cache.ts';
+import type { Precision } from '../manifest.ts';
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
 import { openWeights, type OpenedWeights } from './layouts/open-weights.ts';
 import { SafetensorsFile } from './safetensors.ts';
@@ -38,7 +39,7 @@ export type Checkpoint = LanguageModel & {
   /** Strength of the low-rank adapters that are merged into the matrices; null where there are none. */
   readonly adapterScaling: number | null;
   /** Of the language model's matrices. */
-  readonly precision: OpenedWeights['precision'];
+  readonly precision: Precision;
   /** The language model's file, as it lies there. */
   readonly stored: OpenedWeights['stored'];
   /** Null where the codec is the built-in one. */

@@ -7,7 +7,7 @@
  * w = (q - zero point) · scale; without zero points q counts from 2^(bits - 1). Of two 4-bit numbers
  * that share a byte the first has the lower half.
  */
-import { rowBlock, type TensorView } from './safetensors.ts';
+import { rowBlock, type HalfType, type TensorView } from './safetensors.ts';
 
 export type BlockFormat = {
   readonly bits: 4 | 8;
@@ -34,6 +34,8 @@ export type BlockMatrix = {
   readonly scales: TensorView;
   /** uint8 [N, ⌈K / size · bits / 8⌉], or null. */
   readonly zeroPoints: TensorView | null;
+  /** What is multiplied with it, and the product; float32 if absent. */
+  readonly computedIn?: HalfType;
 };
 
 export type LinearWeight = TensorView | BlockMatrix;

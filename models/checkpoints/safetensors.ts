@@ -56,7 +56,12 @@ export type TensorView = {
   readonly file: string;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
+  /** What products with it are computed in; float32 if absent. */
+  readonly computedIn?: HalfType;
 };
+
+/** Element types of 16 bits. */
+export type HalfType = 'bfloat16' | 'float16';
 
 export class SafetensorsFile implements TensorContainer, WeightSource {
   readonly path: string;

@@ -88,7 +88,8 @@ export function sinkKeyWriter(
     const still = slice(graph, aside, 2, 0, count);
     const shape = { rows: graph.batch, length: count, headWidth };
     const now = turn === null ? still : rotate(graph, still, turn, shape);
-    return graph.op('ScatterND', [ring, indices, concatenate(graph, [now, key], 2)]);
+    const written = graph.cast(concatenate(graph, [now, key], 2), graph.typeOf(ring));
+    return graph.op('ScatterND', [ring, indices, written]);
   };
 }
 

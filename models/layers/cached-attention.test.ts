@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
 import { GraphBuilder } from '../onnx/graph-builder.ts';
+import { toFloat } from '../onnx/tensor-operations.ts';
 import { GraphSession } from '../test-support/graph-session.ts';
 import { randomFloats, uniform } from '../test-support/random.ts';
 import { largestDifference } from '../test-support/recorded-tensors.ts';
@@ -53,7 +54,7 @@ test.each([
   // The batch of one is the first size of the input; the layer takes rows of all positions.
   const rows = graph.op('Squeeze', [projection, graph.integers([0])]);
   const attended = cachedAttention(graph, config, frame, rows);
-  const output = graph.op('Unsqueeze', [attended, graph.integers([0])]);
+  const output = graph.op('Unsqueeze', [toFloat(graph, attended), graph.integers([0])]);
   graph.output('y', output, 'float32', [length, config.dimension]);
   const session = await GraphSession.compose(graph, '.');
 
@@ -204,9 +205,8 @@ test.each(['float32', 'float16'] as const)(
     const projection = graph.input('projection', 'float32', [3 * config.dimension]);
     const frames = graph.input('frames', 'int64', []);
     const frame = attentionFrame(graph, config, frames, 1);
-    graph.output('y', cachedAttention(graph, config, frame, projection), 'float32', [
-      config.dimension,
-    ]);
+    const attended = cachedAttention(graph, config, frame, projection);
+    graph.output('y', toFloat(graph, attended), 'float32', [config.dimension]);
     const session = await GraphSession.compose(graph, '.');
     const conversation = async (others: (step: number) => number): Promise<number[]> => {
       session.reset();

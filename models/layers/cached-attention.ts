@@ -20,7 +20,6 @@
  */
 import assert from 'node:assert/strict';
 import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
-import { DATA_TYPES } from '../onnx/data-types.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import {
   concatenate,
@@ -29,7 +28,6 @@ import {
   reshape,
   split,
   subtract,
-  toFloat,
   transpose,
   where,
   add,
@@ -39,6 +37,7 @@ import {
   attention,
   hidden,
   ringWriter,
+  scoreType,
   type AttentionShape,
   type RingWriter,
 } from './device-kernels.ts';
@@ -49,8 +48,6 @@ import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
  * that a row's bits do not depend on how far other rows of the batch are.
  */
 const BLOCK_SLOTS = 128;
-
-const FLOAT16 = DATA_TYPES.float16.code;
 
 /** Rings up to this length are not worth a choice. */
 const SHORT_RING_SLOTS = 256;
@@ -66,7 +63,7 @@ export type AttentionFrame = {
   readonly sinusoids: Value | null;
   readonly writeKeys: RingWriter;
   readonly writeValues: RingWriter;
-  /** [B, 1, T, C] in the type of keys and values: 0 where the slot is visible to the query, else minus infinity. */
+  /** [B, 1, T, C] in the type of the scores: 0 where the slot is visible to the query, else minus infinity. */
   readonly mask: Value;
   /** The part of a long ring that is filled; null for short rings. */
   readonly filled: {
@@ -91,7 +88,7 @@ export function attentionFrame(
   length: number,
   branches = 1,
 ): AttentionFrame {
-  const { context, sinks = 0 } = config;
+  const { context, sinks = 0, keyValueType = 'float32' } = config;
   assert(branches === 1 || length === 1, 'branches are of frames of one position');
   assert(sinks === 0 || length === 1, 'sinks are of frames of one position');
   const first = multiply(graph, frames, graph.integers([length])); // [B]
@@ -100,13 +97,11 @@ export function attentionFrame(
     reshape(graph, first, [graph.batch, 1]),
     graph.integers(range(length)),
   ); // [B, T]
-  const mask = narrowed(
-    graph,
-    config,
+  const visible =
     sinks === 0
       ? visibility(graph, context, first, queries, length)
-      : visibilityWithSinks(graph, context, sinks, first),
-  );
+      : visibilityWithSinks(graph, context, sinks, first);
+  const mask = graph.cast(visible, scoreType(graph, keyValueType));
   const slot = sinks === 0 ? modulo(graph, first, context) : slotWithSinks(graph, config, first);
   const keyHeads = (branches * config.heads) / config.headsPerKey;
   const writeRing = ringWriter(graph, slot, { keyHeads, length, context });
@@ -200,7 +195,8 @@ function visibilityWithSinks(
 }
 
 /**
- * Fused queries, keys and values [B·R·T, (H + 2G)·hd] → attended values [B·R·T, H·hd].
+ * Fused queries, keys and values [B·R·T, (H + 2G)·hd] → attended values [B·R·T, H·hd] in the type of
+ * keys and values.
  *
  * The branches of a row are so many more heads of its one ring [B, R·G, C, hd]: they share positions
  * and mask, and whoever starts or moves a row moves all of them.
@@ -228,15 +224,15 @@ export function cachedAttention(
         );
   const [queries, keys, values] = splitHeads(graph, config, separated, frame);
   const ring = (name: string, write: RingWriter, next: Value): Value => {
-    const type = config.keyValueType ?? 'float32';
-    const state = graph.state(name, type, [branches * keyHeads, context, headWidth]);
-    const written = write(state, narrowed(graph, config, next));
+    const { keyValueType = 'float32' } = config;
+    const state = graph.state(name, keyValueType, [branches * keyHeads, context, headWidth]);
+    const written = write(state, next);
     graph.setState(state, written);
     return written;
   };
   const allKeys = ring('keys', frame.writeKeys, keys);
   const allValues = ring('values', frame.writeValues, values);
-  const attended = attend(graph, frame, narrowed(graph, config, queries), allKeys, allValues, {
+  const attended = attend(graph, frame, queries, allKeys, allValues, {
     rows: batch,
     heads: branches * heads,
     keyHeads: branches * keyHeads,
@@ -244,14 +240,8 @@ export function cachedAttention(
     slots: context,
     headWidth,
   });
-  const wide = config.keyValueType === 'float16' ? toFloat(graph, attended) : attended;
-  const ordered = length === 1 ? wide : transpose(graph, wide, [0, 2, 1, 3]);
+  const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
   return reshape(graph, ordered, [batch * branches * length, heads * headWidth]);
-}
-
-/** A float32 value in the type of keys and values. */
-function narrowed(graph: GraphBuilder, { keyValueType }: TransformerConfig, value: Value): Value {
-  return keyValueType === 'float16' ? graph.op('Cast', [value], { to: FLOAT16 }) : value;
 }
 
 /** Queries [B, R·H, T, hd] over rings [B, R·G, C, hd] → [B, R·H, T, hd]. */
@@ -263,13 +253,14 @@ function attend(
   values: Value,
   shape: AttentionShape,
 ): Value {
-  const whole = (): Value => attention(graph, queries, keys, values, mask, shape);
-  if (filled === null) return whole();
+  if (filled === null) return attention(graph, queries, keys, values, mask, shape);
+  const narrow = graph.cast(queries, graph.typeOf(keys));
+  const whole = (): Value => attention(graph, narrow, keys, values, mask, shape);
   return graph.choose(
     filled.isSmall,
     () =>
       graph.op('Attention', [
-        queries,
+        narrow,
         firstSlots(graph, keys, filled.end, 2),
         firstSlots(graph, values, filled.end, 2),
         filled.mask,

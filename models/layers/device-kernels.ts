@@ -11,6 +11,7 @@
  *
  * Letters: B rows, H query heads, G key heads, T positions, C slots, hd head width.
  */
+import type { DataType } from '../onnx/data-types.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import {
   add,
@@ -22,16 +23,20 @@ import {
   transpose,
 } from '../onnx/tensor-operations.ts';
 
-/** ONNX's codes of element types. */
-const INT32 = 6;
-const INT64 = 7;
-
 /** What hides a slot or a candidate. Shaders may take infinities for impossible. */
 export function hidden(graph: GraphBuilder): number {
   return graph.device === 'webgpu' ? -1e30 : -Infinity;
 }
 
-/** Writes T new vectors into slots of a ring. */
+/**
+ * What attention's scores, and the mask that is added to them, are computed in. Kernels for 16 bits
+ * take sums of their exponentials in 32, but WebGPU's: there thousands of them would lose each other.
+ */
+export function scoreType(graph: GraphBuilder, keyValueType: DataType): DataType {
+  return graph.device === 'webgpu' ? 'float32' : keyValueType;
+}
+
+/** Writes T new vectors of any type into slots of a ring, in the ring's. */
 export type RingWriter = (ring: Value, next: Value) => Value;
 
 /**
@@ -44,7 +49,10 @@ export function ringWriter(
   shape: { keyHeads: number; length: number; context: number },
 ): RingWriter {
   if (graph.device === 'cpu') {
-    return (ring, next) => graph.op('TensorScatter', [ring, next, slot], { mode: 'circular' });
+    return (ring, next) =>
+      graph.op('TensorScatter', [ring, graph.cast(next, graph.typeOf(ring)), slot], {
+        mode: 'circular',
+      });
   }
   const { length, context } = shape;
   const slots = modulo(
@@ -53,7 +61,8 @@ export function ringWriter(
     context,
   );
   const indices = slotIndices(graph, slots, shape);
-  return (ring, next) => graph.op('ScatterND', [ring, indices, next]);
+  return (ring, next) =>
+    graph.op('ScatterND', [ring, indices, graph.cast(next, graph.typeOf(ring))]);
 }
 
 /** Slots [B, T] of rings, the same for all G heads → what ScatterND takes for them, [B, G, T, 3]. */
@@ -83,8 +92,8 @@ export function slotIndices(
 }
 
 /**
- * Queries [B, H, T, hd] over keys and values [B, G, C, hd] → [B, H, T, hd].
- * @param mask - [B, 1, T, C] to add to the scores, or null.
+ * Queries [B, H, T, hd] of any type over keys and values [B, G, C, hd] of one → [B, H, T, hd] of that.
+ * @param mask - [B, 1, T, C] of `scoreType` to add to the scores, or null.
  */
 export function attention(
   graph: GraphBuilder,
@@ -94,12 +103,17 @@ export function attention(
   mask: Value | null,
   shape: AttentionShape,
 ): Value {
+  const type = graph.typeOf(keys);
   if (graph.device === 'cpu') {
-    return graph.op('Attention', [queries, keys, values, ...(mask === null ? [] : [mask])]);
+    const narrow = graph.cast(queries, type);
+    return graph.op('Attention', [narrow, keys, values, ...(mask === null ? [] : [mask])]);
   }
   const { rows, heads, keyHeads, length, slots, headWidth } = shape;
   const shared = heads / keyHeads;
-  const scaled = multiply(graph, queries, graph.floats([1 / Math.sqrt(headWidth)]));
+  const scaled = graph.cast(
+    multiply(graph, queries, graph.floats([1 / Math.sqrt(headWidth)])),
+    type,
+  );
   // The ring is the larger operand and stays as it is: queries are turned, and scores back.
   const columns =
     shared * length === 1
@@ -109,7 +123,7 @@ export function attention(
           reshape(graph, scaled, [rows, keyHeads, shared * length, headWidth]),
           [0, 1, 3, 2],
         );
-  const upright = graph.op('MatMul', [keys, columns]); // [B, G, C, r·T]
+  const upright = graph.cast(graph.op('MatMul', [keys, columns]), scoreType(graph, type)); // [B, G, C, r·T]
   const scores = reshape(
     graph,
     shared * length === 1 ? upright : transpose(graph, upright, [0, 1, 3, 2]),
@@ -119,7 +133,7 @@ export function attention(
     axis: -1,
   });
   const attended = graph.op('MatMul', [
-    reshape(graph, weights, [rows, keyHeads, shared * length, slots]),
+    reshape(graph, graph.cast(weights, type), [rows, keyHeads, shared * length, slots]),
     values,
   ]);
   return reshape(graph, attended, [rows, heads, length, headWidth]);
@@ -186,13 +200,13 @@ export function lowest(graph: GraphBuilder, ids: Value, n: number): Value {
 export function pickIds(graph: GraphBuilder, ids: Value, places: Value, n: number): Value {
   if (graph.device !== 'webgpu') return graph.op('GatherElements', [ids, places], { axis: 1 });
   const { batch } = graph;
-  const all = reshape(graph, graph.op('Cast', [ids], { to: INT32 }), [batch * n]);
+  const all = reshape(graph, graph.cast(ids, 'int32'), [batch * n]);
   const starts = graph.integers(
     range(batch).map((row) => row * n),
     [batch, 1],
   );
   const picked = graph.op('Gather', [all, add(graph, places, starts)], { axis: 0 });
-  return graph.op('Cast', [picked], { to: INT64 });
+  return graph.cast(picked, 'int64');
 }
 
 function range(count: number): number[] {

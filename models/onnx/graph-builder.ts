@@ -15,7 +15,7 @@ import type {
   WeightDescription,
 } from '../manifest.ts';
 import type { TensorView } from '../checkpoints/safetensors.ts';
-import { elementCount, type DataType } from './data-types.ts';
+import { DATA_TYPES, elementCount, type DataType } from './data-types.ts';
 import { findHostNodes } from './host-nodes.ts';
 import {
   encodeModel,
@@ -25,6 +25,7 @@ import {
   type InitializerDescription,
   type NodeDescription,
 } from './model-proto.ts';
+import { outputType } from './output-types.ts';
 import { weightBytesRead } from './weight-traffic.ts';
 
 /** The name of a tensor in the graph; only a builder makes them. */
@@ -41,6 +42,15 @@ export type GraphSignature = {
   readonly hostNodes: string[];
 };
 
+/** A node as kernels are chosen for it. */
+export type Operator = {
+  /** With its domain, unless that is ONNX's own. */
+  readonly type: string;
+  /** Null stands for an optional one that is left out. */
+  readonly inputs: readonly ({ readonly type: DataType; readonly isConstant: boolean } | null)[];
+  readonly outputs: readonly DataType[];
+};
+
 /** The newest opset all of whose operators that we use have kernels there (layers/device-kernels.ts). */
 const OPSETS: Readonly<Record<Device, number>> = { cpu: 24, cuda: 20, webgpu: 20 };
 
@@ -52,7 +62,11 @@ export class GraphBuilder {
   #nodes: NodeDescription[] = [];
   readonly #initializers = new Map<string, InitializerDescription>();
   readonly #constants = new Map<string, Value>();
-  readonly #casts = new Map<Value, Value>();
+  readonly #types = new Map<string, DataType>();
+  /** By the value that is cast and the type that it becomes. */
+  readonly #casts = new Map<string, Value>();
+  /** What float32 values were, of 16 bits, before they were cast. */
+  readonly #narrow = new Map<Value, Value>();
   readonly #inputs: TensorDescription[] = [];
   readonly #outputs: { description: TensorDescription; value: Value }[] = [];
   readonly #states = new Map<Value, { description: StateDescription; next: Value | null }>();
@@ -91,6 +105,7 @@ export class GraphBuilder {
   /** An input of shape [batch, ...rowShape]. */
   input(name: string, type: TensorType, rowShape: readonly number[]): Value {
     this.#inputs.push({ name, type, shape: [this.batch, ...rowShape] });
+    this.#types.set(name, type);
     return name as Value;
   }
 
@@ -107,6 +122,7 @@ export class GraphBuilder {
       description: { input, output: `${input}.next`, type, rowShape: [...rowShape] },
       next: null,
     });
+    this.#types.set(input, type);
     return input;
   }
 
@@ -154,13 +170,47 @@ export class GraphBuilder {
   ): Value[] {
     const outputs = Array.from({ length: outputCount }, () => this.#freshName(type));
     const names = inputs.map((input) => input ?? '');
+    const branch = attributes['then_branch'];
+    const inputTypes =
+      branch === undefined
+        ? inputs.map((input) => (input === null ? null : this.typeOf(input)))
+        : [this.typeOf((branch as Branch).output as Value)];
+    for (const [index, output] of outputs.entries()) {
+      this.#types.set(output, outputType(type, inputTypes, attributes, index));
+    }
     this.#nodes.push({ type, domain, inputs: names, outputs, attributes });
     return outputs;
   }
 
+  typeOf(value: Value): DataType {
+    const type = this.#types.get(value);
+    assert(type !== undefined, `${value} is no value of this graph`);
+    return type;
+  }
+
+  /**
+   * `value` as another type; itself where it has that already. What was widened from 16 bits only to be
+   * narrowed again is narrowed from where it came from: float32 holds every such number.
+   */
+  cast(value: Value, type: DataType): Value {
+    const from = this.typeOf(value);
+    if (from === type) return value;
+    const narrow = this.#narrow.get(value);
+    if (narrow !== undefined) return this.cast(narrow, type);
+    const key = `${value} ${type}`;
+    const known = this.#casts.get(key);
+    if (known !== undefined) return known;
+    const result = this.op('Cast', [value], { to: DATA_TYPES[type].code });
+    // What a branch computes is not there outside of it.
+    if (this.#isInBranch) return result;
+    this.#casts.set(key, result);
+    if (type === 'float32' && DATA_TYPES[from].bytes === 2) this.#narrow.set(result, value);
+    return result;
+  }
+
   /**
    * Runs one of two pieces of graph. They may use every value there is, but add no weights that must
-   * be widened, no states and no further choices.
+   * be cast, no states and no further choices.
    * @param condition - One bool.
    * @returns what the chosen piece returns; both must agree in type and number of axes.
    */
@@ -197,15 +247,20 @@ export class GraphBuilder {
   }
 
   /**
-   * A checkpoint tensor as float32. Half precision is widened by a Cast that onnxruntime folds when
-   * it loads the graph; the bytes themselves stay in the checkpoint's file.
+   * A checkpoint tensor as float32, or as `type`. What is stored otherwise is cast by a node that
+   * onnxruntime folds when it loads the graph; the bytes themselves stay in the checkpoint's file.
    * @param shape - Another shape for the same elements, for example without trailing ones.
    */
-  weight(view: TensorView, shape: readonly number[] = view.shape): Value {
-    return this.widen(this.storedWeight(view, shape), view);
+  weight(
+    view: TensorView,
+    shape: readonly number[] = view.shape,
+    type: DataType = 'float32',
+  ): Value {
+    assert(!this.#isInBranch || view.type === type, `${view.name} must be cast outside the branch`);
+    return this.cast(this.storedWeight(view, shape), type);
   }
 
-  /** A checkpoint tensor in the type it is stored in; `widen` what is computed from it. */
+  /** A checkpoint tensor in the type it is stored in; `cast` what is computed from it. */
   storedWeight(view: TensorView, shape: readonly number[] = view.shape): Value {
     assert(
       elementCount(shape) === elementCount(view.shape),
@@ -220,18 +275,20 @@ export class GraphBuilder {
       offsetBytes: view.offsetBytes,
       lengthBytes: view.lengthBytes,
     });
+    this.#types.set(name, view.type);
     return name;
   }
 
-  /** Float32 of a value that has the stored type of `view`. */
-  widen(value: Value, view: TensorView): Value {
-    if (view.type === 'float32') return value;
-    const known = this.#casts.get(value);
-    if (known !== undefined) return known;
-    assert(!this.#isInBranch, `${view.name} must be widened outside the branch`);
-    const wide = this.op('Cast', [value], { to: 1 });
-    this.#casts.set(value, wide);
-    return wide;
+  /** All nodes so far but those inside branches. */
+  operators(): Operator[] {
+    const typed = (name: string): DataType => this.typeOf(name as Value);
+    return this.#nodes.map(({ type, domain, inputs, outputs }) => ({
+      type: domain === '' ? type : `${domain}.${type}`,
+      inputs: inputs.map((name) =>
+        name === '' ? null : { type: typed(name), isConstant: this.#initializers.has(name) },
+      ),
+      outputs: outputs.map(typed),
+    }));
   }
 
   /** The ONNX bytes and the signature. Every state must have been set. */
@@ -362,6 +419,7 @@ export class GraphBuilder {
     const name = `constant:${String(this.#constants.size)}` as Value;
     this.#constants.set(key, name);
     this.#initializers.set(name, { name, type, shape, bytes });
+    this.#types.set(name, type);
     return name;
   }
 

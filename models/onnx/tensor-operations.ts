@@ -66,5 +66,5 @@ export function split(
 }
 
 export function toFloat(graph: GraphBuilder, value: Value): Value {
-  return graph.op('Cast', [value], { to: 1 });
+  return graph.cast(value, 'float32');
 }

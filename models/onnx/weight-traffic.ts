@@ -2,7 +2,7 @@
  * What a run of a graph must read of its weights, which is what bounds the speed of models as large as
  * these: every product reads its whole matrix, lookups read single rows.
  */
-import { DATA_TYPES, elementCount } from './data-types.ts';
+import { DATA_TYPES, dataTypeOf, elementCount } from './data-types.ts';
 import type { InitializerDescription, NodeDescription } from './model-proto.ts';
 
 /** Reads rows of its first input, not all of it. */
@@ -27,8 +27,8 @@ export function weightBytesRead(
     if (isConstant && inputs.length > 0 && type !== LOOKUP) {
       const elements = Math.max(...used.map((constant) => constant?.elements ?? 0));
       const elementBytes =
-        type === 'Cast' && attributes['to'] === DATA_TYPES.float32.code
-          ? DATA_TYPES.float32.bytes
+        type === 'Cast'
+          ? DATA_TYPES[dataTypeOf(attributes['to'] as number)].bytes
           : (used[0]?.elementBytes ?? 0);
       for (const output of outputs) constants.set(output, { elements, elementBytes });
     } else if (type !== LOOKUP) {

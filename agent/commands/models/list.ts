@@ -31,12 +31,12 @@ export async function listModels(
     return;
   }
   for (const model of models) {
-    const { f32, q8, q4 } = model.memoryBytes;
+    const { f32, bf16, q8, q4 } = model.memoryBytes;
     const state = model.directory ?? (model.isGated ? 'not here, gated' : 'not here');
     context.print(
       `${model.name}  ${model.what} (${model.languages.join(', ')}), ${model.licence}\n` +
-        `    ${size(model.downloadBytes)} of files, memory ${size(f32)} as f32, ${size(q8)} as q8, ` +
-        `${size(q4)} as q4, and ${size(model.bytesPerConversation.q4)} for each further conversation (${size(model.bytesPerConversation.f32)} as f32); ${state}`,
+        `    ${size(model.downloadBytes)} of files, memory ${size(f32)} as f32, ` +
+        `${size(bf16)} as bf16 on a GPU, ${size(q8)} as q8, ${size(q4)} as q4, and ${size(model.bytesPerConversation.q4)} for each further conversation (${size(model.bytesPerConversation.f32)} as f32); ${state}`,
     );
   }
   context.print(
