@@ -13,38 +13,62 @@ export type PrecisionNeeds = {
   readonly bytesPerConversation: number;
 };
 
+/** Products of 16 bits: what devices compute in them. */
+export type HalfPrecision = 'bf16' | 'f16';
+
 /**
  * The first has the least error, the last the least bytes; a checkpoint that `models quantize` wrote
- * has its own precision alone. Takes some tenths of a second for each.
+ * has its own precision alone. On devices that compute in 16 bits, those take the place of 32: of
+ * matrices that were published in as many they keep every bit. Takes some tenths of a second for each.
  *
- * @param isEnough - Whether the first needs so little that the others need not be counted.
+ * @param halves - What the device computes in. Of several, the one in which the checkpoint is stored,
+ * else the first.
+ * @param isEnough - Whether float32 needs so little that the others need not be counted.
  * @throws CheckpointError when the checkpoint cannot be used.
  */
 export async function precisionNeeds(
-  options: Pick<
+  {
+    halves = [],
+    ...options
+  }: Pick<
     BuildOptions,
-    'checkpoint' | 'hubCacheDirectory' | 'adapters' | 'guidance' | 'keyValueType' | 'device'
-  >,
+    | 'checkpoint'
+    | 'hubCacheDirectory'
+    | 'adapters'
+    | 'guidance'
+    | 'context'
+    | 'keyValueType'
+    | 'device'
+    | 'precision'
+  > & { halves?: readonly HalfPrecision[] },
   isEnough: (needs: PrecisionNeeds) => boolean,
 ): Promise<PrecisionNeeds[]> {
-  const stored = await openForBuild(options);
-  const precisions: Precision[] =
-    stored.languageModel.blockPrecision === null ? ['f32', 'q8', 'q4'] : [stored.precision];
-  const all: PrecisionNeeds[] = [];
-  for (const precision of precisions) {
-    const checkpoint = await openForBuild({ ...options, precision });
-    const { signature } = composeGraph(checkpoint, 'frame', 1, false).finish();
-    const needs = {
-      precision,
-      weightBytes: signature.weightBytes,
-      bytesPerConversation: signature.states.reduce(
-        (sum, { type, rowShape }) =>
-          sum + rowShape.reduce((count, size) => count * size, TENSOR_TYPE_BYTES[type]),
-        0,
-      ),
-    };
-    all.push(needs);
-    if (all.length === 1 && isEnough(needs)) break;
-  }
+  if (options.precision !== undefined) return [await needsOf(options, options.precision)];
+  const { languageModel, precision, stored } = await openForBuild(options);
+  if (languageModel.blockPrecision !== null) return [await needsOf(options, precision)];
+  const plain = await needsOf(options, 'f32');
+  if (isEnough(plain)) return [plain];
+  const { BF16 = 0, F16 = 0 } = stored.types;
+  const published = F16 > BF16 ? 'f16' : 'bf16';
+  const half = halves.find((one) => one === published) ?? halves[0];
+  const all = [half === undefined ? plain : await needsOf(options, half)];
+  for (const block of ['q8', 'q4'] as const) all.push(await needsOf(options, block));
   return all;
+}
+
+async function needsOf(
+  options: Parameters<typeof openForBuild>[0],
+  precision: Precision,
+): Promise<PrecisionNeeds> {
+  const checkpoint = await openForBuild({ ...options, precision });
+  const { signature } = composeGraph(checkpoint, 'frame', 1, false, options.device).finish();
+  return {
+    precision,
+    weightBytes: signature.weightBytes,
+    bytesPerConversation: signature.states.reduce(
+      (sum, { type, rowShape }) =>
+        sum + rowShape.reduce((count, size) => count * size, TENSOR_TYPE_BYTES[type]),
+      0,
+    ),
+  };
 }

@@ -12,14 +12,14 @@ import { precisionNeeds } from '../../models/precision-needs.ts';
 import type { Device } from '../../plugins/moshi/engine/onnxruntime/execution-provider.ts';
 import type { Config } from '../config.ts';
 import { inCache } from './cache-folder.ts';
-import { chooseDevice, freeDeviceMemory } from './machine/choose-device.ts';
+import { chooseDevice, freeDeviceMemory, halfPrecisions } from './machine/choose-device.ts';
 import {
   choosePrecision,
   isSmall,
   type PrecisionAnswer,
   type PrecisionQuestion,
 } from './machine/choose-precision.ts';
-import type { CommandContext } from './command-context.ts';
+import { CommandError, type CommandContext } from './command-context.ts';
 import { engineThreads } from './machine/engine-threads.ts';
 import { measureReadBandwidth } from './machine/memory-bandwidth.ts';
 
@@ -113,13 +113,15 @@ export async function judgeModel({
   config,
 }: CommandContext): Promise<PrecisionAnswer & { checkpoint: string }> {
   const { source } = sourceOf(config);
-  const wish = config.model.precision;
-  const needs = await precisionNeeds(source, (first) => wish === 'auto' && isSmall(first));
-  const wished = needs.filter(({ precision }) => precision === wish);
+  const { precision: wish } = config.model;
+  const device = await chooseDevice(config.engine.device);
+  const wished = wish === 'auto' ? {} : { precision: wish };
+  const halves = await halfPrecisions(device);
+  const needs = await precisionNeeds({ ...source, ...wished, device, halves }, isSmall);
   const answer = choosePrecision({
-    needs: wished.length > 0 ? wished : needs,
+    needs,
     conversations: config.engine.slots,
-    ...(await machineFigures(config, await chooseDevice(config.engine.device))),
+    ...(await machineFigures(config, device)),
   });
   return { ...answer, checkpoint: source.checkpoint };
 }
@@ -159,11 +161,19 @@ async function precisionFor(
   device: Device,
   conversations: number,
 ): Promise<{ precision: Precision | null; warning: string | null; reason: string | null }> {
-  const wish = config.model.precision;
+  const { precision: wish, keyValueType } = config.model;
+  const asksForHalves = wish === 'f16' || keyValueType === 'f16';
+  const halves =
+    wish === 'auto' || (asksForHalves && device === 'webgpu') ? await halfPrecisions(device) : [];
+  if (asksForHalves && device === 'webgpu' && !halves.includes('f16')) {
+    throw new CommandError(
+      'this adapter does not compute with numbers of 16 bits (f16): leave precision and the type of keys and values to "auto"',
+    );
+  }
   if (wish !== 'auto') {
     return { precision: wish, warning: null, reason: null };
   }
-  const needs = await precisionNeeds({ ...source, device }, isSmall);
+  const needs = await precisionNeeds({ ...source, device, halves }, isSmall);
   const [first] = needs;
   if (first === undefined || isSmall(first)) {
     return { precision: first?.precision ?? null, warning: null, reason: null };
