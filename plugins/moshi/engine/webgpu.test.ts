@@ -6,6 +6,7 @@ import { afterAll, expect, test } from 'vitest';
 
 import { buildModel } from '../../../models/build.ts';
 import { writeFixture } from '../../../models/fixtures/fixture.ts';
+import type { Precision } from '../../../models/manifest.ts';
 import { GraphBuilder } from '../../../models/onnx/graph-builder.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
 import { HostTensor } from './onnxruntime/tensor.ts';
@@ -38,10 +39,21 @@ if (missing !== null) {
 }
 const onAdapter = test.skipIf(missing !== null);
 
-async function open(checkpoint: string, device: 'cpu' | 'webgpu'): Promise<Runner> {
+async function open(
+  checkpoint: string,
+  device: 'cpu' | 'webgpu',
+  precision?: Precision,
+): Promise<Runner> {
   const outputDirectory = join(folder, 'built');
   const kinds = ['frame' as const];
-  const built = await buildModel({ checkpoint, outputDirectory, batches: [2], kinds, device });
+  const built = await buildModel({
+    checkpoint,
+    outputDirectory,
+    batches: [2],
+    kinds,
+    device,
+    ...(precision !== undefined && { precision }),
+  });
   return openRunner({ modelDirectory: built.directory, device, slots: 2 });
 }
 
@@ -84,45 +96,57 @@ onAdapter.each(['demo', 'fixture'])(
   },
 );
 
-onAdapter('nothing but positions and tokens is left to the CPU', async () => {
-  const { directory, manifest } = await buildModel({
-    checkpoint: 'demo',
-    outputDirectory: join(folder, 'built'),
-    batches: [1],
-    kinds: ['frame'],
-    device: 'webgpu',
-  });
-  const [graph] = manifest.graphs;
-  const runtime = new OnnxRuntime('webgpu');
-  const session = runtime.openSession({
-    path: join(directory, graph!.file),
-    weightsDirectory: manifest.weightsDirectory,
-    hostNodes: graph!.hostNodes,
-    threads: 1,
-    profile: join(folder, 'profile'),
-  });
-  for (const { name, type, shape } of graph!.inputs) {
-    session.bindInput(name, new HostTensor({ type, rowShape: shape.slice(1) }, 1), 1);
-  }
-  for (const { name, type, shape } of graph!.outputs) {
-    session.bindOutput(name, new HostTensor({ type, rowShape: shape.slice(1) }, 1), 1);
-  }
-  for (const state of graph!.states) {
-    session.bindState(state, runtime.createState(state, 1, session), 1);
-  }
-  session.run();
-  const { toDevice, toHost, hostWaits } = session.traffic;
-  expect(toDevice.copies).toBe(graph!.inputs.length);
-  expect(toHost.copies).toBe(graph!.outputs.length);
-  expect(hostWaits).toBe(1 + graph!.outputs.length);
-  const events = JSON.parse(await readFile(session.endProfile(), 'utf8')) as {
-    name: string;
-    args?: { provider?: string; op_name?: string };
-  }[];
-  runtime.dispose();
-  const kernels = events.filter(({ name }) => name.endsWith('_kernel_time'));
-  const onCpu = kernels.filter(({ args }) => args?.provider === 'CPUExecutionProvider');
-  expect(onCpu.filter(({ name }) => !/^h\d+[_/]/.test(name)).map(({ name }) => name)).toEqual([]);
-  // Heard codes and spoken tokens come down once each.
-  expect(kernels.filter(({ args }) => args?.op_name === 'MemcpyToHost').length).toBeLessThan(4);
+onAdapter('in 16 bits, too, the demo speaks the CPU’s tokens', async () => {
+  const plain = await open('demo', 'cpu');
+  const half = await open('demo', 'webgpu', 'f16');
+  expect(converse(half)).toEqual(converse(plain));
+  plain.dispose();
+  half.dispose();
 });
+
+onAdapter.each(['f32', 'f16'] as const)(
+  'in %s nothing but positions and tokens is left to the CPU',
+  async (precision) => {
+    const { directory, manifest } = await buildModel({
+      checkpoint: 'demo',
+      outputDirectory: join(folder, 'built'),
+      batches: [1],
+      kinds: ['frame'],
+      device: 'webgpu',
+      precision,
+    });
+    const [graph] = manifest.graphs;
+    const runtime = new OnnxRuntime('webgpu');
+    const session = runtime.openSession({
+      path: join(directory, graph!.file),
+      weightsDirectory: manifest.weightsDirectory,
+      hostNodes: graph!.hostNodes,
+      threads: 1,
+      profile: join(folder, 'profile'),
+    });
+    for (const { name, type, shape } of graph!.inputs) {
+      session.bindInput(name, new HostTensor({ type, rowShape: shape.slice(1) }, 1), 1);
+    }
+    for (const { name, type, shape } of graph!.outputs) {
+      session.bindOutput(name, new HostTensor({ type, rowShape: shape.slice(1) }, 1), 1);
+    }
+    for (const state of graph!.states) {
+      session.bindState(state, runtime.createState(state, 1, session), 1);
+    }
+    session.run();
+    const { toDevice, toHost, hostWaits } = session.traffic;
+    expect(toDevice.copies).toBe(graph!.inputs.length);
+    expect(toHost.copies).toBe(graph!.outputs.length);
+    expect(hostWaits).toBe(1 + graph!.outputs.length);
+    const events = JSON.parse(await readFile(session.endProfile(), 'utf8')) as {
+      name: string;
+      args?: { provider?: string; op_name?: string };
+    }[];
+    runtime.dispose();
+    const kernels = events.filter(({ name }) => name.endsWith('_kernel_time'));
+    const onCpu = kernels.filter(({ args }) => args?.provider === 'CPUExecutionProvider');
+    expect(onCpu.filter(({ name }) => !/^h\d+[_/]/.test(name)).map(({ name }) => name)).toEqual([]);
+    // Heard codes and spoken tokens come down once each.
+    expect(kernels.filter(({ args }) => args?.op_name === 'MemcpyToHost').length).toBeLessThan(4);
+  },
+);
