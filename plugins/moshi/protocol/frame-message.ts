@@ -75,12 +75,24 @@ export function decodeAudioMessage(message: Uint8Array): Float32Array {
   return samples;
 }
 
-/** Encodes one step's result for the client. */
-export function encodeFrameMessage(frame: FrameMessage): Uint8Array {
-  const text = new TextEncoder().encode(frame.text);
-  const pcmOffset = FRAME_HEADER_BYTES + paddedLength(text.byteLength);
-  const message = new Uint8Array(pcmOffset + FRAME_SAMPLES * 4);
-  const view = viewOf(message);
+/** Length of a frame message with so many bytes of UTF-8 text. */
+export function frameMessageBytes(textBytes: number): number {
+  return pcmOffset(textBytes) + FRAME_SAMPLES * 4;
+}
+
+/**
+ * Writes one step's result for the client.
+ *
+ * @param text - `frame.text` in UTF-8.
+ * @param target - Takes `frameMessageBytes` from `start` on; `start` is a multiple of 4.
+ */
+export function writeFrameMessage(
+  frame: FrameMessage,
+  text: Uint8Array,
+  target: ArrayBuffer,
+  start = 0,
+): void {
+  const view = new DataView(target, start);
   view.setUint32(0, KIND_FRAME, true);
   view.setUint32(4, frame.step, true);
   view.setInt32(8, frame.textToken, true);
@@ -89,11 +101,21 @@ export function encodeFrameMessage(frame: FrameMessage): Uint8Array {
   view.setFloat64(20, frame.stepMs, true);
   view.setFloat64(28, frame.queuedMs, true);
   view.setUint32(36, frame.droppedFrames, true);
-  message.set(text, FRAME_HEADER_BYTES);
-  message.set(
-    new Uint8Array(frame.pcm.buffer, frame.pcm.byteOffset, frame.pcm.byteLength),
-    pcmOffset,
-  );
+  const samplesStart = start + pcmOffset(text.byteLength);
+  if (text.byteLength > 0) {
+    const textStart = start + FRAME_HEADER_BYTES;
+    const padded = new Uint8Array(target, textStart, samplesStart - textStart);
+    padded.fill(0);
+    padded.set(text);
+  }
+  new Float32Array(target, samplesStart, FRAME_SAMPLES).set(frame.pcm);
+}
+
+/** Encodes one step's result for the client. */
+export function encodeFrameMessage(frame: FrameMessage): Uint8Array {
+  const text = new TextEncoder().encode(frame.text);
+  const message = new Uint8Array(frameMessageBytes(text.byteLength));
+  writeFrameMessage(frame, text, message.buffer);
   return message;
 }
 
@@ -110,14 +132,14 @@ export function decodeFrameMessage(message: Uint8Array): FrameMessage {
     throw new ProtocolError(`Expected binary kind ${KIND_FRAME} (frame), got ${kind}.`);
   }
   const textBytes = view.getUint32(12, true);
-  const pcmOffset = FRAME_HEADER_BYTES + paddedLength(textBytes);
-  if (message.byteLength !== pcmOffset + FRAME_SAMPLES * 4) {
+  const expectedBytes = frameMessageBytes(textBytes);
+  if (message.byteLength !== expectedBytes) {
     throw new ProtocolError(
-      `A frame message with ${textBytes} bytes of text has ${pcmOffset + FRAME_SAMPLES * 4} bytes, got ${message.byteLength}.`,
+      `A frame message with ${textBytes} bytes of text has ${expectedBytes} bytes, got ${message.byteLength}.`,
     );
   }
   const pcm = new Float32Array(FRAME_SAMPLES);
-  new Uint8Array(pcm.buffer).set(message.subarray(pcmOffset));
+  new Uint8Array(pcm.buffer).set(message.subarray(pcmOffset(textBytes)));
   return {
     step: view.getUint32(4, true),
     textToken: view.getInt32(8, true),
@@ -132,8 +154,9 @@ export function decodeFrameMessage(message: Uint8Array): FrameMessage {
   };
 }
 
-function paddedLength(bytes: number): number {
-  return Math.ceil(bytes / 4) * 4;
+/** Where a frame message's samples begin: the text is padded to whole words. */
+function pcmOffset(textBytes: number): number {
+  return FRAME_HEADER_BYTES + Math.ceil(textBytes / 4) * 4;
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -272,6 +272,20 @@ describe('a device', () => {
     expect(await metrics.registry.metrics()).toContain('moshi_faults_total{fault="step_hung"} 1');
   });
 
+  test('is given five seconds for each step, however long ago the one before began', async () => {
+    const { device, conversations, join } = setUp();
+    const a = join();
+    a.conversation.push(frame);
+    await vi.advanceTimersByTimeAsync(3_000);
+    await device.end();
+    await vi.advanceTimersByTimeAsync(60_000);
+    a.conversation.push(frame);
+    await vi.advanceTimersByTimeAsync(4_999);
+    expect(conversations.failure).toBeNull();
+    await vi.advanceTimersByTimeAsync(1);
+    expect(conversations.failure).toContain('not ended within 5.0 s');
+  });
+
   test('that refuses three steps in a row is given up', async () => {
     const { device, failures, metrics, join } = setUp();
     for (let round = 0; round < 3; round += 1) {

@@ -16,6 +16,7 @@ import type { RowOptions } from '../stepping/frame-stepper.ts';
 import { FrameScheduler, type PlannedStep } from '../scheduling/scheduler.ts';
 import type { StepTimes } from '../scheduling/step-times.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
+import { StepWatchdog } from './step-watchdog.ts';
 import { StreamingTextDecoder, type Vocabulary } from '../text/text-decoder.ts';
 
 /** A step that takes this long, and many times longer than steps do, hangs. */
@@ -83,6 +84,10 @@ export class Conversations {
   readonly #options: ConversationsOptions;
   readonly #scheduler: FrameScheduler;
   readonly #states: (State | null)[];
+  readonly #watchdog = new StepWatchdog((ms) => {
+    const seconds = (ms / 1000).toFixed(1);
+    this.#fail('step_hung', `A step of the model has not ended within ${seconds} s.`);
+  });
   #stepping = false;
   #failedSteps = 0;
   #failure: string | null = null;
@@ -233,33 +238,30 @@ export class Conversations {
       return;
     }
     this.#stepping = true;
-    const epochs = plan.rows.map(({ slot }) => {
+    const { hangingStepMs = HANGING_STEP_MS, stepTimes } = this.#options;
+    const expectedMs = stepTimes.expectedMs(plan.batch);
+    this.#watchdog.begin(Math.max(hangingStepMs, HANGING_STEP_RATIO * expectedMs));
+    void this.#step(plan);
+  }
+
+  async #step(plan: PlannedStep): Promise<void> {
+    const began = plan.rows.map(({ slot }) => {
       const state = this.#states[slot] ?? null;
       return { state, epoch: state?.epoch ?? 0 };
     });
-    const { hangingStepMs = HANGING_STEP_MS, stepTimes } = this.#options;
-    const patienceMs = Math.max(
-      hangingStepMs,
-      HANGING_STEP_RATIO * stepTimes.expectedMs(plan.batch),
-    );
-    const watchdog = setTimeout(() => {
-      const seconds = (patienceMs / 1000).toFixed(1);
-      this.#fail('step_hung', `A step of the model has not ended within ${seconds} s.`);
-    }, patienceMs);
-    device
-      .step(plan.batch)
-      .then((outcome) => this.#onStepped(plan, epochs, outcome))
-      .catch((error: unknown) => this.#lose(error))
-      .finally(() => {
-        clearTimeout(watchdog);
-        this.#stepping = false;
-        this.#stepIfIdle();
-      });
+    try {
+      this.#onStepped(plan, began, await this.#options.device.step(plan.batch));
+    } catch (error) {
+      this.#lose(error);
+    }
+    this.#watchdog.end();
+    this.#stepping = false;
+    this.#stepIfIdle();
   }
 
   #onStepped(
     plan: PlannedStep,
-    epochs: { state: State | null; epoch: number }[],
+    began: { state: State | null; epoch: number }[],
     outcome: StepOutcome,
   ): void {
     this.#failedSteps = outcome.ok ? 0 : this.#failedSteps + 1;
@@ -269,7 +271,7 @@ export class Conversations {
     }
     for (const [index, { slot, queuedMs, promptStepsLeft }] of plan.rows.entries()) {
       const state = this.#states[slot] ?? null;
-      const before = epochs[index];
+      const before = began[index];
       if (state === null || state !== before?.state || state.epoch !== before.epoch) {
         continue;
       }

@@ -1,11 +1,12 @@
 /** One client's WebSocket: its messages checked, its conversation started and ended. */
 import { randomInt, randomUUID } from 'node:crypto';
+import type { Writable } from 'node:stream';
 import type { Logger } from 'pino';
 import { WebSocket, type RawData } from 'ws';
 import type { z } from 'zod';
 
 import type { ModelManifest } from '../../../../models/manifest.ts';
-import { decodeAudioMessage, encodeFrameMessage } from '../../protocol/frame-message.ts';
+import { decodeAudioMessage } from '../../protocol/frame-message.ts';
 import {
   CLOSE_CODES,
   clientMessage,
@@ -17,6 +18,7 @@ import {
 } from '../../protocol/messages.ts';
 import type { Refusal } from '../scheduling/admission.ts';
 import { chooseConditions } from '../prompts/condition-choice.ts';
+import { FrameSender } from './frame-sender.ts';
 import type { Conversation, ConversationListener } from '../conversations/conversations.ts';
 import type { EngineMetrics } from '../metrics/engine-metrics.ts';
 import type { RowOptions } from '../stepping/frame-stepper.ts';
@@ -52,6 +54,7 @@ export type ClientConnectionOptions = {
 
 export class ClientConnection {
   readonly #socket: WebSocket;
+  readonly #frames: FrameSender;
   readonly #options: ClientConnectionOptions;
   readonly #id = randomUUID();
   readonly #startTimeout: NodeJS.Timeout;
@@ -61,8 +64,10 @@ export class ClientConnection {
   #ended = false;
   #answersPings = true;
 
-  constructor(socket: WebSocket, options: ClientConnectionOptions) {
+  /** @param stream - What the WebSocket runs over. */
+  constructor(socket: WebSocket, stream: Writable, options: ClientConnectionOptions) {
     this.#socket = socket;
+    this.#frames = new FrameSender(stream);
     this.#options = options;
     this.#startTimeout = setTimeout(() => {
       this.end('bad_message', `No start message within ${START_TIMEOUT_MS / 1000} s.`);
@@ -212,7 +217,9 @@ export class ClientConnection {
           }),
         onPrompting: (stepsLeft) => this.#send({ type: 'prompting', stepsLeft }),
         onFrame: (frame) => {
-          this.#socket.send(encodeFrameMessage(frame));
+          if (this.#socket.readyState === WebSocket.OPEN) {
+            this.#frames.send(frame);
+          }
           if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
             this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
           }

@@ -245,7 +245,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
       refuseUpgrade(socket, '401 Unauthorized');
     } else {
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
-        const connection = new ClientConnection(webSocket, {
+        const connection = new ClientConnection(webSocket, socket, {
           manifest,
           model: modelInfo,
           metrics,
