@@ -32,13 +32,13 @@ class Budget:
     taught_shards: int = 24
     codec_steps: int = 2_600
     codec_warm_steps: int = 400
-    decoder_steps: int = 5_000
+    decoder_steps: int = 2_400
     # Of 256 dialogues of 20 s.
-    dialogue_shards: int = 40
+    dialogue_shards: int = 32
     dialogues: int = 256
     validation_dialogues: int = 64
-    language_model_steps: int = 14_000
-    transcriber_steps: int = 8_000
+    language_model_steps: int = 5_600
+    transcriber_steps: int = 2_500
     clips: int = 48
     conversations: int = 48
     long_minutes: float = 30
