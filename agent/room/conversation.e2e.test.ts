@@ -2,6 +2,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RoomEvent } from '@livekit/rtc-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { DEMO_LINES } from '../../models/test-support/demo-lines.ts';
 import { fetchEngineHealth } from '../../plugins/moshi/index.ts';
 import { readWav } from '../commands/wav/wav.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
@@ -11,9 +12,7 @@ import { Stack } from '../testing/stack.ts';
 
 const hasServer = hasProgram('livekit-server', '--version', 'conversation.e2e.test.ts');
 const QUESTIONS = path.join(REPOSITORY_DIRECTORY, 'agent/testing/questions');
-const GREETING = 'Hello, I am Mo, a small demo model. Ask me something.';
-const NAME = 'My name is Mo.';
-const COUNT = 'One, two, three, four, five.';
+const { greet: GREETING, name: NAME, count: COUNT } = DEMO_LINES;
 
 const stack = new Stack({
   port: 7300,

@@ -10,6 +10,7 @@ import path from 'node:path';
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core';
 import wavefile from 'wavefile';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { DEMO_LINES } from '../../models/test-support/demo-lines.ts';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
 
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
@@ -17,8 +18,7 @@ const RESULTS = path.join(REPOSITORY, 'test-results');
 
 /** “what is your name”, after 4.9 s of silence. */
 const QUESTION = path.join(REPOSITORY, 'models/demo/samples/question.wav');
-const GREETING = 'Hello, I am Mo, a small demo model. Ask me something.';
-const ANSWER = 'My name is Mo.';
+const { greet: GREETING, name: ANSWER } = DEMO_LINES;
 /** Silence before the recording, so that the greeting is over when the question is asked. */
 const LEAD_SECONDS = 4;
 /** A host that has much else to do garbles the fake microphone: then it is asked again. */

@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { DEMO_LINES } from '../../../models/test-support/demo-lines.ts';
 import { recordedCheckpoints } from '../../../models/test-support/recorded-checkpoints.ts';
 import {
   largestDifference,
@@ -75,7 +76,7 @@ test('infer answers the question of the demo model with the recorded tokens', as
   const expected = recorded(DEMO);
   expect(tokens.frames).toBe(99);
   expect(columnsOf(tokens)).toEqual(byFrame(expected['tokens']));
-  expect(tokens.transcript).toContain('My name is Mo.');
+  expect(tokens.transcript).toContain(DEMO_LINES.name);
   expect(outcome.stdout.trim()).toBe(tokens.transcript);
   const { sampleRate, samples } = await readWav(file('answer.wav'));
   expect(sampleRate).toBe(24_000);
@@ -118,10 +119,10 @@ test('infer makes the demo model say a text, longer than what it hears', async (
   await writeWav(file('quiet.wav'), { sampleRate: 24_000, samples: new Float32Array(12_000) });
   const outcome = await moshi(
     ...['infer', '--model', 'demo', '--in', file('quiet.wav'), '--out', file('o.wav')],
-    ...['--greedy', '--say', 'My name is Mo, a small demo model.'],
+    ...['--greedy', '--say', DEMO_LINES.greet],
   );
   expect(outcome).toMatchObject({ exitCode: 0, stderr: '' });
-  expect(outcome.stdout).toBe('My name is Mo, a small demo model.\n');
+  expect(outcome.stdout).toBe(`${DEMO_LINES.greet}\n`);
   const { samples } = await readWav(file('o.wav'));
   // It says it in about five seconds, and nobody waits for its greatest patience.
   expect(samples.length / 24_000).toBeGreaterThan(3);

@@ -8,6 +8,7 @@ import { initializeLogger, llm, voice } from '@livekit/agents';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import wavefile from 'wavefile';
 import { buildModel } from '../../../models/build.ts';
+import { DEMO_LINES } from '../../../models/test-support/demo-lines.ts';
 import { MoshiModel, fetchEngineHealth, sessionOptions } from '../index.ts';
 import {
   CaptionedAgent,
@@ -80,16 +81,14 @@ test('the demo model greets and says its name in a stock AgentSession', async ()
   await session.start({ agent, record: false });
   try {
     microphone.speak(question, 24_000);
-    await vi.waitUntil(() => messages.join('').includes('My name is Mo.'), { timeout: 20_000 });
+    await vi.waitUntil(() => messages.join('').includes(DEMO_LINES.name), { timeout: 20_000 });
   } catch (error) {
     throw new Error(`The model said: ${JSON.stringify(messages)}`, { cause: error });
   } finally {
     await microphone.close();
     await session.close();
   }
-  expect(messages.join('')).toBe(
-    ' Hello, I am Mo, a small demo model. Ask me something. My name is Mo.',
-  );
+  expect(messages.join('')).toBe(` ${DEMO_LINES.greet} ${DEMO_LINES.name}`);
   expect(agent.captions.map((word) => word.text).join('')).toBe(messages.join(''));
   const loudFrames = loudspeaker.frames.filter((frame) =>
     frame.data.some((sample) => Math.abs(sample) > 1_000),

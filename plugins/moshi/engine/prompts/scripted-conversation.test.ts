@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { buildModel } from '../../../../models/build.ts';
+import { DEMO_LINES } from '../../../../models/test-support/demo-lines.ts';
 import { openTokenizer } from '../../../../models/tokenizer/tokenizer.ts';
 import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { openRunner, type FrameResult, type Runner } from '../runner.ts';
 import { ScriptedSpeech } from './scripted-speech.ts';
 
 const DEMO = join(import.meta.dirname, '../../../../models/demo');
-const TEXT = 'My name is Mo, a small demo model.';
+const TEXT = `${DEMO_LINES.name} ${DEMO_LINES.count}`;
 const SAMPLING = { textTemperature: 0.7, audioTemperature: 0.8 };
 /** The demo says the text in 60. */
 const FRAMES = 80;
@@ -78,8 +79,7 @@ test('a script of what the model says anyway changes nothing', async () => {
       () => runner.step([{ row: 0, pcm: silence }])[0]!.frameTokens,
     );
   };
-  const text = 'Hello, I am Mo, a small demo model. Ask me something.';
-  expect(greet(await script(text))).toEqual(greet());
+  expect(greet(await script(DEMO_LINES.greet))).toEqual(greet());
 });
 
 test('a script follows its conversation into another row', async () => {
