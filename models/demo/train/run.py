@@ -37,7 +37,7 @@ class Budget:
     dialogue_shards: int = 32
     dialogues: int = 256
     validation_dialogues: int = 64
-    language_model_steps: int = 5_600
+    language_model_steps: int = 5_000
     transcriber_steps: int = 2_500
     clips: int = 48
     conversations: int = 48
