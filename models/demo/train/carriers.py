@@ -66,11 +66,3 @@ def carried(text, kind, draw):
     if draw.random() < 0.3 and not text.endswith("please"):
         text = f"{text} {draw.choice(SHORT_ENDING if is_short else ENDING)}"
     return text
-
-
-def vocabulary():
-    """Every word that users may say in the training, in order."""
-    texts = [text for kind in WORDINGS.values() for text in kind["training"]]
-    texts += [*POLITE, *ASKING, *SHORT, *ENDING, *SHORT_ENDING, *THINGS]
-    texts += [frame.replace("%s", "") for frame in TALK]
-    return sorted({word for text in texts for word in text.lower().split()})

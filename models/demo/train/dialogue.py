@@ -13,7 +13,6 @@ import numpy as np
 
 import room
 from agent_streams import PAD
-from carriers import vocabulary
 from codec import FRAME, SAMPLE_RATE
 from repertoire import BACKCHANNEL, GREETING, KINDS, REPEAT
 from repertoire import SILENCE as SILENCE_LINE
@@ -23,8 +22,6 @@ from transcript import write_words
 GREET, ANSWER, STOP, SILENCE, LONG_TURN, NEXT_BACKCHANNEL = 4, 6, 3, 125, 42, 50
 FRAMES = 256
 NO_KIND = -100
-MOST_WORDS = 96
-WORD_NUMBERS = {word: number + 1 for number, word in enumerate(vocabulary())}  # 0 is CTC's blank.
 
 # Shares of turns that interrupt a line, that come after a long silence; of conversations with echo, with
 # knocks, with other people's talk, without anybody.
@@ -33,7 +30,7 @@ INTERRUPTING, AFTER_SILENCE, ECHO, KNOCKS, TALK, NOBODY = 0.3, 0.08, 0.15, 0.3, 
 
 @dataclass
 class Dialogue:
-    """Arrays of FRAMES, except `pcm` and `words`."""
+    """Arrays of FRAMES, except `pcm`."""
 
     pcm: np.ndarray  # [FRAMES * 1920] float32, what the microphone hears
     agent: np.ndarray  # [8, FRAMES] int16 codes
@@ -41,8 +38,7 @@ class Dialogue:
     kinds: np.ndarray  # int16, index of the question's kind while it is understood
     speech: np.ndarray  # uint8, whether the user speaks
     active: np.ndarray  # uint8, whether the model speaks
-    words: np.ndarray  # [MOST_WORDS] int16, what the user says
-    transcript: np.ndarray  # int16, the same as a text stream
+    transcript: np.ndarray  # int16, what the user says as a text stream
 
 
 class Simulation:
@@ -62,7 +58,6 @@ class Simulation:
             kinds=np.full(FRAMES, NO_KIND, np.int16),
             speech=np.zeros(FRAMES, np.uint8),
             active=np.zeros(FRAMES, np.uint8),
-            words=np.zeros(MOST_WORDS, np.int16),
             transcript=np.full(FRAMES, PAD, np.int16),
         )
         gain = room.level(rng)
@@ -73,7 +68,7 @@ class Simulation:
 
     def _converse(self, gain):
         rng, agent = self.rng, self.agent
-        begin, line, spoken = GREET, GREETING, []
+        begin, line = GREET, GREETING
         while begin + 2 < FRAMES:
             frames = agent.frames[line]
             interrupts = frames > 12 and rng.random() < INTERRUPTING
@@ -99,7 +94,6 @@ class Simulation:
             speech = room.colour(speech, rng) * gain * 10 ** (rng.uniform(-3, 3) / 20)
             self.pcm[onset_sample : onset_sample + len(speech)] += speech
             self.result.speech[onset : end + 1] = 1
-            spoken += [WORD_NUMBERS[w] for w in item["text"].lower().split() if w in WORD_NUMBERS]
             end_sample = onset_sample + len(speech) - TAIL_SAMPLES
             transcript, tokenizer = self.result.transcript, agent.tokenizer
             write_words(transcript, tokenizer, item["text"], onset_sample, end_sample)
@@ -108,7 +102,6 @@ class Simulation:
             kind = item["kind"]
             self.result.kinds[end : min(FRAMES, begin + 1)] = KINDS.index(kind)
             line = line if kind == REPEAT else kind
-        self.result.words[: min(len(spoken), MOST_WORDS)] = spoken[:MOST_WORDS]
 
     def _say(self, line, begin, stop=None):
         """Puts a line where it begins, as much of it as there is room for."""

@@ -37,8 +37,8 @@ class Budget:
     dialogue_shards: int = 32
     dialogues: int = 256
     validation_dialogues: int = 64
-    language_model_steps: int = 5_000
-    transcriber_steps: int = 2_500
+    language_model_steps: int = 4_200
+    transcriber_steps: int = 1_200
     clips: int = 48
     conversations: int = 48
     long_minutes: float = 30
@@ -257,7 +257,7 @@ class Pipeline:
             folder = self.work / "dialogues"
             train_transcriber(
                 path,
-                self.codec,
+                self.language_model,
                 DialogueStore(folder, "train"),
                 {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
                 self.budget.transcriber_steps,

@@ -2,7 +2,8 @@
 
 It differs from LMModel.forward in this: the depth transformer runs on the frames in which the model
 speaks and a few others; input tokens are corrupted a little; three heads that are thrown away afterwards
-read the state: the kind of the question, whether the user speaks, and (by CTC) the words of the user.
+read the state: the kind of the question, whether the user speaks, and what, as a transcript half a second
+late. The last makes the state listen to words rather than to whole phrases.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from codec import CODEBOOKS
-from dialogue import NO_KIND, WORD_NUMBERS
+from dialogue import NO_KIND
 from agent_streams import PAD
 from language_model import CONFIG, build_language_model, initialise, is_user_embedding
 from repertoire import KINDS
@@ -34,7 +35,7 @@ class Heads(nn.Module):
         super().__init__()
         self.kind = nn.Linear(CONFIG["dim"], len(KINDS))
         self.speech = nn.Linear(CONFIG["dim"], 1)
-        self.words = nn.Linear(CONFIG["dim"], len(WORD_NUMBERS) + 1)
+        self.transcript = nn.Linear(CONFIG["dim"], CONFIG["text_card"], bias=False)
 
 
 def corrupt(tokens, card):
@@ -97,15 +98,11 @@ def losses(model, heads, batch, corrupts, spoken_share):
         reduction="none",
     ).reshape(known.shape)
     kinds = heads.kind(hidden)
-    spoken = (batch["words"][:, 0] > 0).nonzero()[:, 0]
-    word_loss = hidden.new_zeros(())
-    if len(spoken) > 0:
-        scores = functional.log_softmax(heads.words(hidden[spoken]).float(), -1).transpose(0, 1)
-        lengths = (batch["words"][spoken] > 0).sum(1)
-        times = torch.full((len(spoken),), frames, device=codes.device)
-        word_loss = functional.ctc_loss(
-            scores, batch["words"][spoken], times, lengths, blank=0, zero_infinity=True
-        )
+    transcript = heads.transcript(hidden).float()
+    transcript_loss = functional.cross_entropy(
+        transcript.transpose(1, 2), batch["transcript"], reduction="none"
+    )
+    heard = (batch["transcript"] > PAD).float()
     found = {
         "text": 4 * text_loss.mean() + (text_loss * words).sum() / words.sum(),
         "codes": (code_loss * known).sum() / known.sum().clamp(min=1),
@@ -116,13 +113,14 @@ def losses(model, heads, batch, corrupts, spoken_share):
         * functional.binary_cross_entropy_with_logits(
             heads.speech(hidden)[..., 0], batch["speech"].float()
         ),
-        "words": 0.4 * word_loss,
+        "transcript": transcript_loss.mean() + (transcript_loss * heard).sum() / heard.sum(),
     }
     with torch.no_grad():
         asked = batch["kinds"] != NO_KIND
         right = {
             "word": ((text.argmax(-1) == targets[:, 0]) * words).sum() / words.sum(),
             "code": ((audio.argmax(-1) == expected[:, 1:]) & known).sum() / known.sum(),
+            "heard": ((transcript.argmax(-1) == batch["transcript"]) * heard).sum() / heard.sum(),
             "kind": (kinds.argmax(-1) == batch["kinds"])[asked].float().mean(),
         }
     return found, right
@@ -149,6 +147,10 @@ def validate(model, heads, store, device):
         _, right = losses(model, heads, store.take(rows, device), False, EARLY_SHARE)
     model.train()
     return " ".join(f"{name} {float(share):.3f}" for name, share in right.items())
+
+
+def transcript_head_path(path):
+    return path.with_name(f"{path.stem}-transcript-head.safetensors")
 
 
 def train_language_model(path, codec_path, train, validation, steps, device):
@@ -184,4 +186,6 @@ def train_language_model(path, codec_path, train, validation, steps, device):
             for name, store in validation.items():
                 print(f"  {name}: {validate(model, heads, store, device)}", flush=True)
     save_file({n: v.detach().cpu().contiguous() for n, v in model.state_dict().items()}, path)
+    # A speech-to-text model begins from here.
+    save_file({"weight": heads.transcript.weight.detach().cpu()}, transcript_head_path(path))
     state.finish()

@@ -1,6 +1,7 @@
 """Trains a tiny speech-to-text model of the same domain, in the layout of kyutai/stt-1b-en_fr.
 
-It hears the same codec and writes what users say, half a second late. Four more heads tell whether the
+It hears the same codec and writes what users say, half a second late; it begins as the part of the language
+model that listens, which has learnt to do the same. Four more heads tell whether the
 user will be silent for the next 0.5, 1, 2 and 3 seconds: class 0 yes, class 1 no, the others never.
 """
 
@@ -9,13 +10,13 @@ import torch
 import torch.nn.functional as functional
 from moshi.models import loaders
 from moshi.models.lm_utils import _delay_sequence
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from agent_streams import PAD
 from codec import CODEBOOKS
 from language_model import CONFIG as MOSHI_CONFIG
-from language_model import initialise
+from train_language_model import transcript_head_path
 from training_state import Averages, TrainingState, cosine_rate
 
 HORIZONS = (6, 12, 25, 38)
@@ -37,6 +38,26 @@ CORRUPTED = 0.04
 
 def build_transcriber():
     return loaders.get_moshi_lm(None, lm_kwargs=dict(CONFIG), device="cpu", dtype=torch.float32)
+
+
+def begin_as_listener(model, language_model_path):
+    """Takes the users' embeddings, the transformer, and the head that transcribed, from the language model."""
+    trained = load_file(language_model_path)
+    head = load_file(transcript_head_path(language_model_path))["weight"]
+    state = model.state_dict()
+    for name in state:
+        source = name
+        if name.startswith("emb."):
+            _, level, rest = name.split(".", 2)
+            source = f"emb.{int(level) + CODEBOOKS}.{rest}"
+        if name == "text_linear.weight":
+            state[name] = head
+        elif source in trained:
+            assert trained[source].shape == state[name].shape, name
+            state[name] = trained[source]
+        else:
+            print(f"begins anew: {name}")
+    model.load_state_dict(state)
 
 
 def pause_classes(speech):
@@ -78,12 +99,12 @@ def losses(model, batch, corrupts):
     return found, right
 
 
-def train_transcriber(path, codec_path, train, validation, steps, device):
+def train_transcriber(path, language_model_path, train, validation, steps, device):
     """@param train A DialogueStore; @param validation {name: DialogueStore}."""
     torch.manual_seed(2)
     rng = np.random.default_rng(2)
     model = build_transcriber()
-    initialise(model, codec_path)
+    begin_as_listener(model, language_model_path)
     model.to(device).train()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05)
