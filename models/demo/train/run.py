@@ -37,7 +37,7 @@ class Budget:
     dialogue_shards: int = 32
     dialogues: int = 256
     validation_dialogues: int = 64
-    language_model_steps: int = 4_200
+    language_model_steps: int = 4_000
     transcriber_steps: int = 1_200
     clips: int = 48
     conversations: int = 48
@@ -185,19 +185,35 @@ class Pipeline:
         )
 
     def make_language_model(self):
+        if self.language_model.exists():
+            return
+        self.language_model.with_suffix(".team").unlink(missing_ok=True)
+        size = self.threads if self.device == "cpu" else 1
+        context = multiprocessing.get_context("spawn")
+        others = [
+            context.Process(target=train_beside, args=(self, rank, size), daemon=True)
+            for rank in range(1, size)
+        ]
+        for other in others:
+            other.start()
+        train_beside(self, 0, size)
+        for other in others:
+            other.join()
+
+    def train_language_model(self, team):
         from make_dialogues import DialogueStore
         from train_language_model import train_language_model
 
-        if not self.language_model.exists():
-            folder = self.work / "dialogues"
-            train_language_model(
-                self.language_model,
-                self.codec,
-                DialogueStore(folder, "train"),
-                {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
-                self.budget.language_model_steps,
-                self.device,
-            )
+        folder = self.work / "dialogues"
+        train_language_model(
+            self.language_model,
+            self.codec,
+            DialogueStore(folder, "train"),
+            {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
+            self.budget.language_model_steps,
+            self.device,
+            team,
+        )
 
     def make_decoder(self):
         from train_decoder import train_decoder
@@ -287,6 +303,16 @@ class Pipeline:
         from tokenizer import load_tokenizer
 
         return AgentStreams(load_codec(self.codec), load_tokenizer(self.tokenizer), *self._lines())
+
+
+def train_beside(pipeline, rank, size):
+    """The language model's training, in one of `size` processes."""
+    import torch
+    from team import Team
+
+    if size > 1:
+        torch.set_num_threads(1)
+    pipeline.train_language_model(Team(rank, size))
 
 
 def make_training_shards(pipeline, numbers):

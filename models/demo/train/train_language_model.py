@@ -18,8 +18,10 @@ from dialogue import NO_KIND
 from agent_streams import PAD
 from language_model import CONFIG, build_language_model, initialise, is_user_embedding
 from repertoire import KINDS
+from team import Team
 from training_state import Averages, TrainingState, cosine_rate
 
+# Dialogues of a step, of each process.
 BATCH, PEAK_RATE = 16, 1.5e-3
 # Share of the tokens that are replaced by others, and of conversations that lack one of a user's levels.
 CORRUPTED, LEVEL_DROPPED = 0.04, 0.1
@@ -35,7 +37,7 @@ class Heads(nn.Module):
         super().__init__()
         self.kind = nn.Linear(CONFIG["dim"], len(KINDS))
         self.speech = nn.Linear(CONFIG["dim"], 1)
-        self.transcript = nn.Linear(CONFIG["dim"], CONFIG["text_card"], bias=False)
+        self.transcript = nn.Linear(CONFIG["dim"], CONFIG["text_card"])
 
 
 def corrupt(tokens, card):
@@ -153,8 +155,9 @@ def transcript_head_path(path):
     return path.with_name(f"{path.stem}-transcript-head.safetensors")
 
 
-def train_language_model(path, codec_path, train, validation, steps, device):
+def train_language_model(path, codec_path, train, validation, steps, device, team=Team()):
     """@param train A DialogueStore; @param validation {name: DialogueStore}."""
+    team.join(path.with_suffix(".team"))
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = build_language_model()
@@ -163,6 +166,12 @@ def train_language_model(path, codec_path, train, validation, steps, device):
     heads = Heads().to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, heads), lr=PEAK_RATE, betas=(0.9, 0.95))
     state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, rng)
+    if not team.leads:
+        # The same weights, other dialogues.
+        state.every = steps + 1
+        torch.manual_seed(team.rank)
+        rng = np.random.default_rng([state.step, team.rank])
+    parameters = [*model.parameters(), *heads.parameters()]
     averages, order = Averages(), []
     while state.step < steps:
         if len(order) < BATCH:
@@ -176,15 +185,18 @@ def train_language_model(path, codec_path, train, validation, steps, device):
             found, right = losses(model, heads, train.take(rows, device), True, share)
         optimizer.zero_grad()
         sum(found.values()).backward()
+        team.average_gradients(parameters)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         averages.add(**found, **{f"{name}-right": value for name, value in right.items()})
         state.advance()
-        if state.step % 25 == 0:
+        if state.step % 25 == 0 and team.leads:
             print(f"language model {state.step}/{steps} {averages.take()}", flush=True)
-        if state.step % VALIDATE_EVERY == 0 or state.step == steps:
+        if team.leads and (state.step % VALIDATE_EVERY == 0 or state.step == steps):
             for name, store in validation.items():
                 print(f"  {name}: {validate(model, heads, store, device)}", flush=True)
+    if not team.leads:
+        return
     save_file({n: v.detach().cpu().contiguous() for n, v in model.state_dict().items()}, path)
     # A speech-to-text model begins from here.
     save_file({"weight": heads.transcript.weight.detach().cpu()}, transcript_head_path(path))
