@@ -104,7 +104,7 @@ export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(',
 export type DeviceWish = z.infer<typeof device>;
 
 /** Of keys and values that conversations keep. */
-const KEY_VALUE_TYPES = ['auto', 'f32', 'f16'] as const;
+const KEY_VALUE_TYPES = ['auto', 'f32', 'f16', 'int8'] as const;
 const keyValueWish = z.enum(KEY_VALUE_TYPES, {
   error: `must be one of ${KEY_VALUE_TYPES.join(', ')}`,
 });

@@ -14,7 +14,15 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { buildModel, CheckpointError, resolveModel, type BuildOptions } from './build.ts';
+import {
+  buildModel,
+  CheckpointError,
+  resolveModel,
+  type BuildOptions,
+  type KeyValueWish,
+} from './build.ts';
+import { TENSOR_TYPE_BYTES } from './manifest.ts';
+import { elementCount } from './onnx/data-types.ts';
 import { writeSafetensors } from './test-support/write-safetensors.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
 
@@ -74,6 +82,28 @@ test('remembers as little as it is told, and no more than the model was trained 
   for (const { rowShape } of keys) expect(rowShape[1]).toBe(7);
   await expect(buildModel(options('long', { context: 1_000_000 }))).rejects.toThrow(
     /the context must be 1 to \d+ steps of 80 ms/,
+  );
+});
+
+test('keeps keys and values in as many bits as it is told', async () => {
+  const bytes = async (keyValueType: KeyValueWish): Promise<number> => {
+    const { manifest } = await buildModel(options('bits', { keyValueType }));
+    const kept = manifest.graphs[0]!.states.filter(({ input }) =>
+      /^temporal.*\b(key|value)/.test(input),
+    );
+    return kept.reduce(
+      (sum, { type, rowShape }) => sum + elementCount(rowShape) * TENSOR_TYPE_BYTES[type],
+      0,
+    );
+  };
+  const single = await bytes('f32');
+  expect(await bytes('f16')).toBe(single / 2);
+  // Beside each vector of a head, 48 bytes, stands its scale, four more.
+  expect(await bytes('int8')).toBe((single * (48 + 4)) / (48 * 4));
+  await expect(
+    buildModel(options('bits', { keyValueType: 'int8', device: 'cuda' })),
+  ).rejects.toThrow(
+    'keys and values of 8 bits are for the CPU, not for cuda; use f16, f32 or auto',
   );
 });
 

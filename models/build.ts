@@ -86,11 +86,13 @@ export type BuildOptions = {
 };
 
 /**
- * How the transformer over time keeps its keys and values: 32 or 16 bits. `auto`, the default, is 16
- * bits where the matrices are rounded as coarsely anyway and the device surely computes with them,
- * else 32.
+ * How the transformer over time keeps its keys and values: in 32, 16 or 8 bits. `auto`, the default, is
+ * 16 bits where the matrices are rounded as coarsely anyway and the device surely computes with them,
+ * else 32. The codec's rings and those of the depth transformer are always of 32.
  */
-export type KeyValueWish = 'auto' | 'f32' | 'f16';
+export type KeyValueWish = 'auto' | 'f32' | 'f16' | 'int8';
+
+const KEY_VALUE_NUMBERS = { f32: 'float32', f16: 'float16', int8: 'int8' } as const;
 
 /**
  * What products are computed in where that is not float32. CUDA's kernel for blocks of 8 and 4 bits takes
@@ -229,16 +231,21 @@ function computedOn(device: Device, checkpoint: Checkpoint): Checkpoint {
   return { ...checkpoint, languageModelWeights };
 }
 
+/** @throws CheckpointError where 8 bits are asked for and cannot be. */
 function withKeyValueType(
   checkpoint: Checkpoint,
   { keyValueType: wish = 'auto', device = 'cpu' }: Pick<BuildOptions, 'keyValueType' | 'device'>,
 ): Checkpoint {
   const { languageModel, precision } = checkpoint;
+  if (wish === 'int8' && device !== 'cpu') {
+    throw new CheckpointError(
+      `keys and values of 8 bits are for the CPU, not for ${device}; use f16, f32 or auto.`,
+    );
+  }
   // An adapter that computes with float16 is known of only where somebody asks for it.
   const surelyHasHalves = device !== 'webgpu' || precision === 'f16';
   const chosen = surelyHasHalves ? KEY_VALUE_TYPES[precision] : 'f32';
-  const type = wish === 'auto' ? chosen : wish;
-  const keyValueType = type === 'f16' ? 'float16' : 'float32';
+  const keyValueType = KEY_VALUE_NUMBERS[wish === 'auto' ? chosen : wish];
   const temporal = { ...languageModel.temporal, keyValueType } as const;
   return { ...checkpoint, languageModel: { ...languageModel, temporal } };
 }

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildModel } from './build.ts';
+import { buildModel, type KeyValueWish } from './build.ts';
 import { generateCheckpoint } from './generate/generate-checkpoint.ts';
 import type { ModelManifest } from './manifest.ts';
 import { GraphSession, greedyFeed, type Feed } from './test-support/graph-session.ts';
@@ -34,13 +34,14 @@ for (const [folder, spelling, architecture] of [
 type Built = { directory: string; manifest: ModelManifest };
 type Outputs = Record<string, number[]>;
 
-function build(checkpoint: string): Promise<Built> {
+function build(checkpoint: string, keyValueType: KeyValueWish = 'auto'): Promise<Built> {
   return buildModel({
     checkpoint,
     outputDirectory: join(directory, 'built'),
     batches: [ROWS],
     kinds: ['frame'],
     probes: true,
+    keyValueType,
   });
 }
 
@@ -91,10 +92,11 @@ function feedOf(
 }
 
 describe.each([
-  ['the demo', 'demo'],
-  ['a checkpoint of unusual sizes', unusual],
-  ['a guided checkpoint', guided],
-])('%s', (_, checkpoint) => {
+  ['the demo', 'demo', 'auto'],
+  ['a checkpoint of unusual sizes', unusual, 'auto'],
+  ['a guided checkpoint', guided, 'auto'],
+  ['a guided checkpoint with keys and values of 8 bits', guided, 'int8'],
+] as const)('%s', (_, checkpoint, keyValueType) => {
   let built: Built;
   let session: GraphSession;
   let alone: Outputs[];
@@ -103,7 +105,7 @@ describe.each([
   const silence = new Float32Array(FRAME_SAMPLES);
 
   beforeAll(async () => {
-    built = await build(checkpoint);
+    built = await build(checkpoint, keyValueType);
     session = await GraphSession.open(built, 'frame', ROWS);
     // Row 1 talks while the others never run.
     alone = [];

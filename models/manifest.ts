@@ -53,7 +53,7 @@ import { z } from 'zod';
 
 export const MANIFEST_FORMAT_VERSION = 3;
 
-const tensorType = z.enum(['float32', 'float16', 'int64', 'bool']);
+const tensorType = z.enum(['float32', 'float16', 'int64', 'bool', 'uint8', 'int8']);
 export type TensorType = z.infer<typeof tensorType>;
 
 /** Bytes of one element. */
@@ -62,6 +62,8 @@ export const TENSOR_TYPE_BYTES: Readonly<Record<TensorType, number>> = {
   float16: 2,
   int64: 8,
   bool: 1,
+  uint8: 1,
+  int8: 1,
 };
 
 /** A named tensor; `shape` leads with the batch size of its graph. */
@@ -87,7 +89,7 @@ export type StateDescription = z.infer<typeof stateDescription>;
 /** A constant that lies in a file: bytes `offsetBytes` to `offsetBytes + lengthBytes`. */
 const weightDescription = z.object({
   name: z.string().min(1),
-  type: z.enum(['float32', 'int64', 'int32', 'bool', 'float16', 'bfloat16', 'uint8']),
+  type: z.enum(['float32', 'int64', 'int32', 'bool', 'float16', 'bfloat16', 'uint8', 'int8']),
   shape: z.array(z.number().int().nonnegative()),
   /** Relative to `weightsDirectory`. */
   file: z.string().min(1),

@@ -31,8 +31,11 @@ export type TransformerConfig = {
   /** Of these keys, so many are the first of the stream, for ever; none if missing. */
   readonly sinks?: number;
   readonly layerScale: boolean;
-  /** Of keys and values that are kept between frames; float32 if absent. */
-  readonly keyValueType?: 'float32' | 'float16';
+  /**
+   * Of keys and values that are kept between frames; float32 if absent. `int8` is for frames of one
+   * position.
+   */
+  readonly keyValueType?: 'float32' | 'float16' | 'int8';
 };
 
 /** Width inside a gated block for a given `dim_feedforward` (modules/gating.py, ActivationGating). */

@@ -46,17 +46,23 @@ export function visibleSinks(graph: GraphBuilder, count: number, position: Value
   return graph.op('GreaterOrEqual', [query, graph.integers(range(count))]);
 }
 
+/** How keys come into a ring whose sinks move on. */
+export type SinkKeys = {
+  /** A new key [B, G, 1, hd] → what is to be written with it: sinks where they are now, [B, G, n + 1, hd]. */
+  readonly toWrite: (key: Value) => Value;
+  /** Writes that, or as many numbers that go with them, into a ring. */
+  readonly write: RingWriter;
+};
+
 /**
- * Writes a new key into a ring and moves the ring's sinks on.
- *
  * @param position - [B] int64 of the new key. @param slot - [B] int64, as `slotWithSinks`.
  * @param keyHeads - G.
  */
-export function sinkKeyWriter(
+export function sinkKeys(
   graph: GraphBuilder,
   config: TransformerConfig,
   { position, slot, keyHeads }: { position: Value; slot: Value; keyHeads: number },
-): RingWriter {
+): SinkKeys {
   const { context, sinks: count = 0 } = config;
   const column = [graph.batch, 1];
   const headWidth = config.dimension / config.heads;
@@ -81,15 +87,19 @@ export function sinkKeyWriter(
     1,
   );
   const indices = slotIndices(graph, slots, { keyHeads, length: count + 1 });
-  return (ring, key) => {
+  const toWrite = (key: Value): Value => {
     const state = graph.state('sink_keys', 'float32', [keyHeads, count + 1, headWidth]);
     const aside = keepAside(state, key);
     graph.setState(state, aside);
     const still = slice(graph, aside, 2, 0, count);
     const shape = { rows: graph.batch, length: count, headWidth };
     const now = turn === null ? still : rotate(graph, still, turn, shape);
-    const written = graph.cast(concatenate(graph, [now, key], 2), graph.typeOf(ring));
-    return graph.op('ScatterND', [ring, indices, written]);
+    return concatenate(graph, [now, key], 2);
+  };
+  return {
+    toWrite,
+    write: (ring, next) =>
+      graph.op('ScatterND', [ring, indices, graph.cast(next, graph.typeOf(ring))]),
   };
 }
 

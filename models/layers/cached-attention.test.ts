@@ -10,6 +10,11 @@ import { attentionFrame, cachedAttention } from './cached-attention.ts';
 
 const HEAD_WIDTH = 4;
 
+type Bits = 32 | 16 | 8;
+const KEY_VALUE_TYPE = { 32: 'float32', 16: 'float16', 8: 'int8' } as const;
+/** Against keys and values rounded alike: with 8 bits, queries and weights are rounded far finer. */
+const TOLERANCE: Record<Bits, number> = { 32: 1e-5, 16: 3e-3, 8: 3e-4 };
+
 test.each([
   { length: 1, context: 5, heads: 2, headsPerKey: 1, position: 'rope' as const },
   { length: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope_concat' as const },
@@ -18,7 +23,7 @@ test.each([
   { length: 4, context: 7, heads: 2, headsPerKey: 1, position: 'rope' as const },
   { length: 1, context: 530, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 540 },
   { length: 3, context: 600, heads: 2, headsPerKey: 2, position: 'none' as const, steps: 210 },
-  { length: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope' as const, bits: 16 },
+  { length: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope' as const, bits: 16 as const },
   {
     length: 1,
     context: 530,
@@ -26,10 +31,29 @@ test.each([
     headsPerKey: 1,
     position: 'rope' as const,
     steps: 540,
-    bits: 16,
+    bits: 16 as const,
+  },
+  { length: 1, context: 5, heads: 2, headsPerKey: 1, position: 'rope' as const, bits: 8 as const },
+  {
+    length: 1,
+    context: 5,
+    heads: 4,
+    headsPerKey: 2,
+    position: 'rope_concat' as const,
+    bits: 8 as const,
+  },
+  {
+    length: 1,
+    context: 530,
+    heads: 4,
+    headsPerKey: 4,
+    position: 'rope' as const,
+    steps: 540,
+    bits: 8 as const,
   },
 ])('attends to what the reference sees, long past the ring: %o', async (shape) => {
-  const { length, context, heads, headsPerKey, position, steps = 12, bits = 32 } = shape;
+  const { length, context, heads, headsPerKey, position, steps = 12 } = shape;
+  const bits: Bits = 'bits' in shape ? shape.bits : 32;
   const keyHeads = heads / headsPerKey;
   const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
   const config: TransformerConfig = {
@@ -44,9 +68,8 @@ test.each([
     maxPeriod: 100,
     context,
     layerScale: false,
-    keyValueType: bits === 16 ? 'float16' : 'float32',
+    keyValueType: KEY_VALUE_TYPE[bits],
   };
-  const tolerance = bits === 16 ? 3e-3 : 1e-5;
   const graph = new GraphBuilder('attention', 1);
   const projection = graph.input('projection', 'float32', [length, width]);
   const frames = graph.input('frames', 'int64', []);
@@ -68,8 +91,10 @@ test.each([
     const first = step * length;
     for (let row = 0; row < length; row += 1) {
       written.push({
-        keys: range(keyHeads).map((key) => turned(config, head(row, heads + key), first + row)),
-        values: range(keyHeads).map((key) => head(row, heads + keyHeads + key)),
+        keys: range(keyHeads).map((key) =>
+          kept(bits, turned(config, head(row, heads + key), first + row)),
+        ),
+        values: range(keyHeads).map((key) => kept(bits, head(row, heads + keyHeads + key))),
       });
     }
     const expected = range(length).flatMap((row) =>
@@ -90,7 +115,7 @@ test.each([
     );
     const { y } = await session.step({ projection: input, frames: [step] });
     expect(largestDifference(Array.from(y!, Number), expected), `step ${step}`).toBeLessThan(
-      tolerance,
+      TOLERANCE[bits],
     );
   }
   await session.close();
@@ -101,8 +126,35 @@ test.each([
   { sinks: 1, context: 5, heads: 4, headsPerKey: 2, position: 'rope_concat' as const, steps: 30 },
   { sinks: 3, context: 4, heads: 2, headsPerKey: 1, position: 'none' as const, steps: 20 },
   { sinks: 4, context: 300, heads: 2, headsPerKey: 1, position: 'rope' as const, steps: 640 },
+  {
+    sinks: 2,
+    context: 6,
+    heads: 2,
+    headsPerKey: 1,
+    position: 'rope' as const,
+    steps: 30,
+    bits: 16 as const,
+  },
+  {
+    sinks: 3,
+    context: 9,
+    heads: 4,
+    headsPerKey: 2,
+    position: 'rope' as const,
+    steps: 30,
+    bits: 8 as const,
+  },
+  {
+    sinks: 4,
+    context: 300,
+    heads: 2,
+    headsPerKey: 1,
+    position: 'rope' as const,
+    steps: 640,
+    bits: 8 as const,
+  },
 ])('never forgets the first positions, and keeps them near: %o', async (shape) => {
-  const { sinks, context, heads, headsPerKey, position, steps } = shape;
+  const { sinks, context, heads, headsPerKey, position, steps, bits = 32 } = shape;
   const keyHeads = heads / headsPerKey;
   const width = (heads + 2 * keyHeads) * HEAD_WIDTH;
   const config: TransformerConfig = {
@@ -118,6 +170,7 @@ test.each([
     context,
     sinks,
     layerScale: false,
+    keyValueType: KEY_VALUE_TYPE[bits],
   };
   // Two rows: the second begins later, and so is elsewhere in its ring.
   const late = 7;
@@ -125,7 +178,8 @@ test.each([
     const graph = new GraphBuilder('attention', 2);
     const projection = graph.input('projection', 'float32', [width]);
     const frame = attentionFrame(graph, of, graph.input('frames', 'int64', []), 1);
-    graph.output('y', cachedAttention(graph, of, frame, projection), 'float32', [of.dimension]);
+    const attended = cachedAttention(graph, of, frame, projection);
+    graph.output('y', toFloat(graph, attended), 'float32', [of.dimension]);
     return GraphSession.compose(graph, '.');
   };
   const session = await compose(config);
@@ -164,26 +218,27 @@ test.each([
         const query = turned(config, head(input, index), at);
         const scores = visible.map(
           ({ projected, place }) =>
-            dot(query, turned(config, head(projected, heads + key), place)) / Math.sqrt(HEAD_WIDTH),
+            dot(query, kept(bits, turned(config, head(projected, heads + key), place))) /
+            Math.sqrt(HEAD_WIDTH),
         );
         const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
         const total = weights.reduce((sum, weight) => sum + weight, 0);
         return range(HEAD_WIDTH).map((i) =>
           visible.reduce(
             (sum, { projected }, j) =>
-              sum + (weights[j]! / total) * head(projected, heads + keyHeads + key)[i]!,
+              sum + (weights[j]! / total) * kept(bits, head(projected, heads + keyHeads + key))[i]!,
             0,
           ),
         );
       });
     });
-    expect(largestDifference(attended, expected), `step ${step}`).toBeLessThan(1e-5);
+    expect(largestDifference(attended, expected), `step ${step}`).toBeLessThan(TOLERANCE[bits]);
   }
   await session.close();
   await plain.close();
 });
 
-test.each(['float32', 'float16'] as const)(
+test.each(['float32', 'float16', 'int8'] as const)(
   'a row keeps its bits however much of their rings of %s other rows have filled',
   async (keyValueType) => {
     const [heads, headWidth, context] = [2, 64, 1200];
@@ -282,6 +337,13 @@ function range(count: number): number[] {
 
 function dot(a: number[], b: number[]): number {
   return a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+}
+
+/** A key or value as it is read from its ring; 16 bits are left to the tolerance. */
+function kept(bits: Bits, vector: number[]): number[] {
+  if (bits !== 8) return vector;
+  const scale = Math.max(...vector.map(Math.abs)) / 127;
+  return vector.map((value) => Math.round(value / scale) * scale);
 }
 
 /** Rotates pairs of a head by its position: neighbours, or halves. */

@@ -11,8 +11,8 @@
  * as not more than half a long ring is filled, attention sees a copy of its filled part, rounded up
  * to whole blocks: a call's frames cost little at first. The masked rest of a block adds exact zeros.
  *
- * Keys and values may be kept in 16 bits. The CPU's Attention widens them piece by piece as it reads, so
- * that a frame takes no longer and memory holds half.
+ * Keys and values may be kept in 16 bits: the CPU's Attention widens them piece by piece as it reads, so
+ * that a frame takes no longer and memory holds half. Or in 8, see rounded-attention.ts.
  *
  * The ring is written in place: TensorScatter is the only reader of the old ring, attention reads
  * its output. Rows whose position does not move get their current slots overwritten, which is
@@ -20,6 +20,7 @@
  */
 import assert from 'node:assert/strict';
 import type { TransformerConfig } from '../checkpoints/transformer-config.ts';
+import type { TensorType } from '../manifest.ts';
 import type { GraphBuilder, Value } from '../onnx/graph-builder.ts';
 import {
   concatenate,
@@ -32,7 +33,7 @@ import {
   where,
   add,
 } from '../onnx/tensor-operations.ts';
-import { sinkKeyWriter, slotWithSinks, visibleSinks } from './attention-sinks.ts';
+import { sinkKeys, slotWithSinks, visibleSinks } from './attention-sinks.ts';
 import {
   attention,
   hidden,
@@ -42,6 +43,7 @@ import {
   type RingWriter,
 } from './device-kernels.ts';
 import { rotate, rotation, sinusoids, type Rotation } from './positions.ts';
+import { roundedAttention, roundKeys, roundValues } from './rounded-attention.ts';
 
 /**
  * Slots that are added to the filled part at once. A multiple of what vector code sums at once, so
@@ -61,6 +63,8 @@ export type AttentionFrame = {
   readonly rotation: Rotation | null;
   /** [B, T, D] to add to the transformer's input, or null. */
   readonly sinusoids: Value | null;
+  /** New keys → all keys that this frame writes. */
+  readonly keysToWrite: (keys: Value) => Value;
   readonly writeKeys: RingWriter;
   readonly writeValues: RingWriter;
   /** [B, 1, T, C] in the type of the scores: 0 where the slot is visible to the query, else minus infinity. */
@@ -105,13 +109,15 @@ export function attentionFrame(
   const slot = sinks === 0 ? modulo(graph, first, context) : slotWithSinks(graph, config, first);
   const keyHeads = (branches * config.heads) / config.headsPerKey;
   const writeRing = ringWriter(graph, slot, { keyHeads, length, context });
+  const sinkRing =
+    sinks === 0 ? null : sinkKeys(graph, config, { position: first, slot, keyHeads });
   return {
     branches,
     length,
     rotation: rotation(graph, config, queries),
     sinusoids: sinusoids(graph, config, queries),
-    writeKeys:
-      sinks === 0 ? writeRing : sinkKeyWriter(graph, config, { position: first, slot, keyHeads }),
+    keysToWrite: sinkRing?.toWrite ?? ((keys) => keys),
+    writeKeys: sinkRing?.write ?? writeRing,
     writeValues: writeRing,
     mask,
     filled:
@@ -223,48 +229,91 @@ export function cachedAttention(
           [0, 2, 1, 3],
         );
   const [queries, keys, values] = splitHeads(graph, config, separated, frame);
-  const ring = (name: string, write: RingWriter, next: Value): Value => {
-    const { keyValueType = 'float32' } = config;
-    const state = graph.state(name, keyValueType, [branches * keyHeads, context, headWidth]);
-    const written = write(state, next);
-    graph.setState(state, written);
-    return written;
-  };
-  const allKeys = ring('keys', frame.writeKeys, keys);
-  const allValues = ring('values', frame.writeValues, values);
-  const attended = attend(graph, frame, queries, allKeys, allValues, {
-    rows: batch,
-    heads: branches * heads,
-    keyHeads: branches * keyHeads,
-    length,
-    slots: context,
-    headWidth,
-  });
+  const attended = graph.scope('attention', () =>
+    attend(
+      graph,
+      config,
+      frame,
+      { queries, keys, values },
+      {
+        rows: batch,
+        heads: branches * heads,
+        keyHeads: branches * keyHeads,
+        length,
+        slots: context,
+        headWidth,
+      },
+    ),
+  );
   const ordered = length === 1 ? attended : transpose(graph, attended, [0, 2, 1, 3]);
   return reshape(graph, ordered, [batch * branches * length, heads * headWidth]);
 }
 
-/** Queries [B, R·H, T, hd] over rings [B, R·G, C, hd] → [B, R·H, T, hd]. */
+/** Writes new keys and values [B, R·G, T, hd] and attends with queries [B, R·H, T, hd] → [B, R·H, T, hd]. */
 function attend(
   graph: GraphBuilder,
-  { filled, mask }: AttentionFrame,
-  queries: Value,
-  keys: Value,
-  values: Value,
+  config: TransformerConfig,
+  frame: AttentionFrame,
+  { queries, keys, values }: { queries: Value; keys: Value; values: Value },
   shape: AttentionShape,
 ): Value {
-  if (filled === null) return attention(graph, queries, keys, values, mask, shape);
-  const narrow = graph.cast(queries, graph.typeOf(keys));
-  const whole = (): Value => attention(graph, narrow, keys, values, mask, shape);
+  const { keyHeads, slots, headWidth } = shape;
+  const { keyValueType = 'float32' } = config;
+  const ring = (
+    name: string,
+    [type, width]: readonly [TensorType, number],
+    write: RingWriter,
+    next: Value,
+  ): Value => {
+    const state = graph.state(name, type, [keyHeads, slots, width]);
+    const written = write(state, next);
+    graph.setState(state, written);
+    return written;
+  };
+  const { writeKeys, writeValues } = frame;
+  const newKeys = frame.keysToWrite(keys);
+  if (keyValueType === 'int8') {
+    assert(frame.length === 1, 'keys and values of 8 bits are of frames of one position');
+    const key = roundKeys(graph, newKeys);
+    const value = roundValues(graph, values);
+    const keyRing = ring('keys', ['uint8', headWidth], writeKeys, key.numbers);
+    const keyScales = ring('key_scales', ['float32', 1], writeKeys, key.scales);
+    const valueRing = ring('values', ['int8', headWidth], writeValues, value.numbers);
+    const valueScales = ring('value_scales', ['float32', 1], writeValues, value.scales);
+    return overFilled(graph, frame, (filled, mask) =>
+      roundedAttention(
+        graph,
+        queries,
+        { numbers: filled(keyRing), scales: filled(keyScales) },
+        { numbers: filled(valueRing), scales: filled(valueScales) },
+        mask,
+        shape,
+      ),
+    );
+  }
+  const keyRing = ring('keys', [keyValueType, headWidth], writeKeys, newKeys);
+  const valueRing = ring('values', [keyValueType, headWidth], writeValues, values);
+  // Not once more in each branch.
+  const narrow = frame.filled === null ? queries : graph.cast(queries, keyValueType);
+  return overFilled(graph, frame, (filled, mask) =>
+    attention(graph, narrow, filled(keyRing), filled(valueRing), mask, shape),
+  );
+}
+
+/**
+ * @param attendTo - Composes the attention over rings, slots on axis 2, each of which must go through
+ *   `filled`: what of it is to be read. `mask` is that of these slots.
+ */
+function overFilled(
+  graph: GraphBuilder,
+  { filled: part, mask }: AttentionFrame,
+  attendTo: (filled: (ring: Value) => Value, mask: Value) => Value,
+): Value {
+  const whole = (): Value => attendTo((ring) => ring, mask);
+  if (part === null) return whole();
   return graph.choose(
-    filled.isSmall,
-    () =>
-      graph.op('Attention', [
-        narrow,
-        firstSlots(graph, keys, filled.end, 2),
-        firstSlots(graph, values, filled.end, 2),
-        filled.mask,
-      ]),
+    part.isSmall,
+    () => attendTo((ring) => firstSlots(graph, ring, part.end, 2), part.mask),
     whole,
   );
 }

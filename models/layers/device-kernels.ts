@@ -33,7 +33,7 @@ export function hidden(graph: GraphBuilder): number {
  * take sums of their exponentials in 32, but WebGPU's: there thousands of them would lose each other.
  */
 export function scoreType(graph: GraphBuilder, keyValueType: DataType): DataType {
-  return graph.device === 'webgpu' ? 'float32' : keyValueType;
+  return graph.device === 'webgpu' || keyValueType === 'int8' ? 'float32' : keyValueType;
 }
 
 /** Writes T new vectors of any type into slots of a ring, in the ring's. */

@@ -4,6 +4,7 @@
 export const DATA_TYPES = {
   float32: { code: 1, bytes: 4 },
   uint8: { code: 2, bytes: 1 },
+  int8: { code: 3, bytes: 1 },
   int32: { code: 6, bytes: 4 },
   int64: { code: 7, bytes: 8 },
   bool: { code: 9, bytes: 1 },

@@ -246,6 +246,11 @@ export class GraphBuilder {
     return this.#constant('int64', BigInt64Array.from(data, BigInt), shape);
   }
 
+  /** One number of 8 bits without a sign. */
+  byte(value: number): Value {
+    return this.#constant('uint8', Uint8Array.of(value), []);
+  }
+
   /**
    * A checkpoint tensor as float32, or as `type`. What is stored otherwise is cast by a node that
    * onnxruntime folds when it loads the graph; the bytes themselves stay in the checkpoint's file.
@@ -407,7 +412,11 @@ export class GraphBuilder {
     return { rename, copies };
   }
 
-  #constant(type: DataType, data: Float32Array | BigInt64Array, shape: readonly number[]): Value {
+  #constant(
+    type: DataType,
+    data: Float32Array | BigInt64Array | Uint8Array,
+    shape: readonly number[],
+  ): Value {
     assert(
       elementCount(shape) === data.length,
       `${data.length} values do not fill [${shape.join(', ')}]`,

@@ -28,6 +28,7 @@ export function outputType(
   if (operator === 'Cast') return dataTypeOf(attributes['to'] as number);
   if (COMPARISONS.has(operator)) return 'bool';
   if (operator === 'ArgMax' || (operator === 'TopK' && index === 1)) return 'int64';
+  if (operator === 'MatMulInteger') return 'int32';
   const type = inputs[operator === 'Where' || SCALED.has(operator) ? 1 : 0] ?? null;
   if (type === null) throw new RangeError(`${operator} has no input that gives it a type`);
   return type;

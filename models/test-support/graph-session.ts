@@ -6,7 +6,12 @@
  */
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import type { GraphDescription, ModelManifest, TensorDescription } from '../manifest.ts';
+import type {
+  GraphDescription,
+  ModelManifest,
+  TensorDescription,
+  TensorType,
+} from '../manifest.ts';
 import type { GraphBuilder } from '../onnx/graph-builder.ts';
 import { elementCount } from '../onnx/data-types.ts';
 
@@ -67,7 +72,7 @@ export class GraphSession {
     for (const { data, dims } of Object.values(this.#states)) {
       const size = data.length / (dims[0] ?? 1);
       if (data instanceof BigInt64Array) data.fill(0n, row * size, (row + 1) * size);
-      else (data as Float32Array).fill(0, row * size, (row + 1) * size);
+      else (data as Float32Array | Int8Array).fill(0, row * size, (row + 1) * size);
     }
   }
 
@@ -128,7 +133,9 @@ function toTensor(description: TensorDescription, data: Feed[string] | undefined
     case 'float32':
       return new Tensor('float32', Float32Array.from(data as readonly number[]), shape);
     case 'float16':
-      throw new Error(`${name}: no graph takes 16-bit inputs`);
+    case 'uint8':
+    case 'int8':
+      throw new Error(`${name}: no graph takes inputs of ${type}`);
     case 'int64':
       return new Tensor('int64', BigInt64Array.from(data as readonly number[], BigInt), shape);
     case 'bool':
@@ -141,15 +148,25 @@ function zeroStates(graph: GraphShape): Record<string, Tensor> {
     graph.states.map(({ input, type, rowShape }) => {
       const shape = [graph.batch, ...rowShape];
       const count = elementCount(shape);
-      const zeros =
-        type === 'int64'
-          ? new Tensor('int64', new BigInt64Array(count), shape)
-          : type === 'float16'
-            ? new Tensor('float16', new Uint16Array(count), shape)
-            : new Tensor('float32', new Float32Array(count), shape);
-      return [input, zeros];
+      return [input, zeros(type, count, shape)];
     }),
   );
+}
+
+function zeros(type: TensorType, count: number, shape: readonly number[]): Tensor {
+  switch (type) {
+    case 'int64':
+      return new Tensor(type, new BigInt64Array(count), shape);
+    case 'float16':
+      return new Tensor(type, new Uint16Array(count), shape);
+    case 'float32':
+      return new Tensor(type, new Float32Array(count), shape);
+    case 'int8':
+      return new Tensor(type, new Int8Array(count), shape);
+    case 'uint8':
+    case 'bool':
+      return new Tensor(type, new Uint8Array(count), shape);
+  }
 }
 
 function required<T>(value: T | undefined, name: string): T {

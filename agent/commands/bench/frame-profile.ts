@@ -70,7 +70,7 @@ export async function readFrameProfile(file: string): Promise<FrameProfile> {
   for (const { cat, name, ts = 0, dur = 0, args } of events) {
     if (cat === 'Node' && name.endsWith(KERNEL)) {
       const { op_name: operator = '', provider = '' } = args ?? {};
-      const part = partOf(name, operator);
+      const part = partOf(name);
       kernels.push({ name, part, operator, provider, startUs: ts, us: dur });
     } else if (cat === 'Session' && name === RUN) {
       runs.push({ startUs: ts, endUs: ts + dur });
@@ -102,7 +102,15 @@ function countLastRun(kernels: readonly Kernel[], runs: readonly Span[]): Kernel
 
 function sharesOf(kernels: readonly Kernel[]): Record<FramePart, number> {
   const fastest = new Map<string, Kernel>();
-  for (const kernel of kernels) {
+  let choiceEndsUs = 0;
+  for (const kernel of [...kernels].sort((a, b) => a.startUs - b.startUs)) {
+    // The time of a choice is that of what runs inside it, too.
+    if (kernel.startUs < choiceEndsUs) {
+      continue;
+    }
+    if (kernel.operator === 'If') {
+      choiceEndsUs = kernel.startUs + kernel.us;
+    }
     if (kernel.us < (fastest.get(kernel.name)?.us ?? Number.POSITIVE_INFINITY)) {
       fastest.set(kernel.name, kernel);
     }
@@ -120,16 +128,16 @@ function ofEachPart(): Record<FramePart, number> {
 }
 
 /**
- * Nodes are named `index:type:scope/…`; onnxruntime keeps the name of what it replaces, more or less.
- * What runs inside a choice is named alike and counts within it.
+ * Nodes are named `index:type:scope/…`, or `index:type:scope.…` where they write a state; onnxruntime
+ * keeps the name of what it replaces, more or less.
  */
-function partOf(name: string, operator: string): FramePart {
-  const scope = /(?:^|:)(mimi-encoder|mimi-decoder|temporal|depth\d+)\//.exec(name)?.[1];
+function partOf(name: string): FramePart {
+  const scope = /(?:^|:)(mimi-encoder|mimi-decoder|temporal|depth\d+)[/.]/.exec(name)?.[1];
   if (scope === undefined) {
     return 'rest';
   }
   if (scope === 'temporal') {
-    return operator === 'If' || operator === 'Attention' ? 'attention' : 'temporal';
+    return /[/.]attention[/.]/.test(name) ? 'attention' : 'temporal';
   }
   return scope.startsWith('depth') ? 'depth' : (scope as FramePart);
 }

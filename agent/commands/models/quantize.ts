@@ -1,6 +1,6 @@
 /** `models quantize`: a checkpoint of a quarter or half the size, and what that costs. */
 import path from 'node:path';
-import { buildModel, resolveModel } from '../../../models/build.ts';
+import { buildModel, resolveModel, type BuildOptions } from '../../../models/build.ts';
 import type { ModelManifest } from '../../../models/manifest.ts';
 import {
   quantizeCheckpoint,
@@ -27,9 +27,9 @@ export interface QuantizeCommandOptions {
 }
 
 /**
- * Choices of the quantised model that are those of the original in float32, when both are given the
- * original's tokens of all steps before (teacher forcing): one other choice changes all that follow,
- * so tokens of free conversations say little.
+ * Choices of the quantised model, with keys and values as configured, that are those of the original
+ * in float32, when both are given the original's tokens of all steps before (teacher forcing): one
+ * other choice changes all that follow, so tokens of free conversations say little.
  */
 export interface TokensKept {
   /** Steps compared. */
@@ -128,7 +128,10 @@ async function tokensKept(
   frames: readonly Float32Array[],
 ): Promise<TokensKept> {
   const { config } = context;
-  const open = async (checkpoint: string, precision?: 'f32'): Promise<Runner> => {
+  const open = async (
+    checkpoint: string,
+    types: Pick<BuildOptions, 'precision' | 'adapters' | 'keyValueType'>,
+  ): Promise<Runner> => {
     const outputDirectory = path.join(config.cacheDirectory, 'models');
     const { directory } = await inCache(outputDirectory, () =>
       buildModel({
@@ -137,7 +140,7 @@ async function tokensKept(
         batches: [1],
         kinds: ['frame'],
         probes: true,
-        ...(precision !== undefined && { precision, adapters: adaptersOf(config) }),
+        ...types,
       }),
     );
     return openRunner({
@@ -146,8 +149,10 @@ async function tokensKept(
       ...engineThreads(config.engine),
     });
   };
-  const choices = greedyChoices(await open(original, 'f32'), frames, null);
-  const own = greedyChoices(await open(quantized), frames, choices);
+  const exact = { precision: 'f32', keyValueType: 'f32', adapters: adaptersOf(config) } as const;
+  const choices = greedyChoices(await open(original, exact), frames, null);
+  const { keyValueType } = config.model;
+  const own = greedyChoices(await open(quantized, { keyValueType }), frames, choices);
   const equal = own.map((step, index) =>
     step.map((token, stream) => token === choices[index]?.[stream]),
   );

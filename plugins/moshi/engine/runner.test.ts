@@ -14,11 +14,15 @@ import { FRAME_SAMPLES } from '../protocol/messages.ts';
 import { openCodec, openRunner, type FrameResult, type Runner } from './runner.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
-const CHECKPOINTS = ['the fixture', 'models/demo'];
+const CHECKPOINTS = [
+  ['the fixture', 'f32'],
+  ['models/demo', 'f32'],
+  ['models/demo', 'int8'],
+] as const;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 const NOISY = { textTemperature: 1, audioTemperature: 1 };
 
-describe.each(CHECKPOINTS)('%s', (checkpoint) => {
+describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValueType) => {
   let folder: string;
   let modelDirectory: string;
   let recorded: Record<string, RecordedTensor>;
@@ -45,6 +49,7 @@ describe.each(CHECKPOINTS)('%s', (checkpoint) => {
       outputDirectory: folder,
       batches: [1, 4],
       kinds: ['frame', 'mimi-encode', 'mimi-decode'],
+      keyValueType,
     }));
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));

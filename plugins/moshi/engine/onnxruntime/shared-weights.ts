@@ -12,6 +12,7 @@ import { MappedFile } from './mapped-file.ts';
 const WEIGHT_TYPES: Record<WeightDescription['type'], number> = {
   float32: 1,
   uint8: 2,
+  int8: 3,
   int32: 6,
   int64: 7,
   bool: 9,

@@ -6,9 +6,11 @@ import { TENSOR_TYPE_BYTES, type TensorType } from '../../../../models/manifest.
 /** ONNXTensorElementDataType of onnxruntime_c_api.h. */
 export const ELEMENT_TYPES: Record<TensorType, number> = {
   float32: 1,
-  float16: 10,
+  uint8: 2,
+  int8: 3,
   int64: 7,
   bool: 9,
+  float16: 10,
 };
 
 /** Layout of a tensor whose first axis is the rows. */
