@@ -103,7 +103,7 @@ const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
 export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
 export type DeviceWish = z.infer<typeof device>;
 
-/** Of keys and values that conversations keep. */
+/** Of keys and values that conversations keep; `int8` halves the memory of `f16`, on the CPU. */
 const KEY_VALUE_TYPES = ['auto', 'f32', 'f16', 'int8'] as const;
 const keyValueWish = z.enum(KEY_VALUE_TYPES, {
   error: `must be one of ${KEY_VALUE_TYPES.join(', ')}`,

@@ -56,7 +56,8 @@ export function refuseTooLittleMemory(
       `${megabytes(availableBytes)} are free. ` +
       (fitting >= 1
         ? `Set MOSHI_ENGINE_SLOTS to at most ${fitting}.`
-        : 'Choose a smaller model or a shorter context, or free memory.'),
+        : 'Choose a smaller model, a shorter context (MOSHI_CONTEXT) or, on a CPU, keys and values of 8 bits ' +
+          '(MOSHI_KV_TYPE=int8), or free memory.'),
   );
 }
 
