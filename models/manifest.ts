@@ -51,7 +51,7 @@
  */
 import { z } from 'zod';
 
-export const MANIFEST_FORMAT_VERSION = 3;
+export const MANIFEST_FORMAT_VERSION = 4;
 
 const tensorType = z.enum(['float32', 'float16', 'int64', 'bool', 'uint8', 'int8']);
 export type TensorType = z.infer<typeof tensorType>;
@@ -95,6 +95,8 @@ const weightDescription = z.object({
   file: z.string().min(1),
   offsetBytes: z.number().int().nonnegative(),
   lengthBytes: z.number().int().nonnegative(),
+  /** False where runs only read what is worked out of it when the graph is loaded. */
+  isReadAsStored: z.boolean(),
 });
 export type WeightDescription = z.infer<typeof weightDescription>;
 
@@ -111,6 +113,8 @@ const graphDescription = z.object({
   nodes: z.number().int().nonnegative(),
   /** Bytes that a run reads of the weights: the least a run can take is these at memory's speed. */
   weightBytes: z.number().int().nonnegative(),
+  /** Bytes of what is worked out of weights when the graph is loaded, each time it is loaded. */
+  foldedBytes: z.number().int().nonnegative(),
   /** What graphs of one kind have in common, so that whoever loads several keeps it once. */
   weights: z.array(weightDescription),
   /**

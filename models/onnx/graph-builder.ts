@@ -26,7 +26,7 @@ import {
   type NodeDescription,
 } from './model-proto.ts';
 import { outputType } from './output-types.ts';
-import { weightBytesRead } from './weight-traffic.ts';
+import { weightTraffic } from './weight-traffic.ts';
 
 /** The name of a tensor in the graph; only a builder makes them. */
 export type Value = string & { readonly __brand: 'onnx value' };
@@ -38,6 +38,7 @@ export type GraphSignature = {
   readonly states: StateDescription[];
   readonly nodes: number;
   readonly weightBytes: number;
+  readonly foldedBytes: number;
   readonly weights: WeightDescription[];
   readonly hostNodes: string[];
 };
@@ -330,15 +331,19 @@ export class GraphBuilder {
       inputs,
       outputs: outputs.map(({ description }) => description),
     });
+    const { readBytes, foldedBytes, readAsStored } = weightTraffic(nodes, initializers);
     const signature = {
       inputs: [...this.#inputs],
       outputs: this.#outputs.map(({ description }) => description),
       states: states.map(({ description }) => description),
       nodes: nodes.length,
-      weightBytes: weightBytesRead(nodes, initializers),
+      weightBytes: readBytes,
+      foldedBytes,
       hostNodes: nodes.flatMap(({ name }) => name ?? []),
       weights: initializers.flatMap((one) =>
-        'file' in one ? [{ ...one, shape: [...one.shape] }] : [],
+        'file' in one
+          ? [{ ...one, shape: [...one.shape], isReadAsStored: readAsStored.has(one.name) }]
+          : [],
       ),
     };
     return { bytes, signature };

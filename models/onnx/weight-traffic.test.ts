@@ -22,9 +22,11 @@ test('a run reads every matrix in the type it is computed in, and of tables only
   const y = graph.op('MatMul', [hidden, turned]); // 64 bytes
   const row = graph.op('Gather', [graph.weight(stored('table', 'float32', [1000, 2], 8000)), id]);
   graph.output('y', graph.op('Add', [y, row]), 'float32', [2]);
-  const { nodes, weightBytes, weights } = graph.finish().signature;
+  const { nodes, weightBytes, foldedBytes, weights } = graph.finish().signature;
   expect(weightBytes).toBe(128 + 64);
+  expect(foldedBytes).toBe(128 + 64);
   expect(nodes).toBe(6);
+  expect(weights.map(({ isReadAsStored }) => isReadAsStored)).toEqual([false, false, true]);
   expect(weights.map(({ name }) => name.replace(/^.*?:\d+:|\[.*$/g, ''))).toEqual([
     'half',
     'turned',

@@ -12,6 +12,7 @@ import { FRAME_MS, WIRE_SAMPLE_RATE } from '../../../plugins/moshi/protocol/mess
 import { REPOSITORY_DIRECTORY } from '../../config.ts';
 import { TestProcess } from '../../testing/child-process.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
+import { requireDevice } from '../machine/choose-device.ts';
 
 export interface BenchEngineOptions {
   conversations: number;
@@ -54,11 +55,12 @@ const CONVERSATION_MS = { shortest: 5_000, longest: 25_000 };
 const START_TIMEOUT_MS = 600_000;
 const WARM_UP_MS = 3_000;
 
-/** @throws CommandError if the engine does not start. */
+/** @throws CommandError if the engine does not start, OnnxRuntimeError without its device. */
 export async function benchEngine(
   context: CommandContext,
   { conversations, minutes, json }: BenchEngineOptions,
 ): Promise<EngineFigures> {
+  await requireDevice(context.config.engine.device);
   const folder = mkdtempSync(path.join(tmpdir(), 'moshi-bench-'));
   const url = `unix:${path.join(folder, 'engine.sock')}`;
   const engine = new TestProcess(

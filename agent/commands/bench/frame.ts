@@ -13,7 +13,7 @@ import {
 import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import { listProcessors } from '../../../plugins/moshi/engine/onnxruntime/processor-list.ts';
 import type { OperatorThreads } from '../../../plugins/moshi/engine/onnxruntime/thread-pinning.ts';
-import { chooseDevice } from '../machine/choose-device.ts';
+import { requireDevice } from '../machine/choose-device.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { rightAligned } from './columns.ts';
@@ -84,8 +84,8 @@ export async function benchFrame(
   options: BenchFrameOptions,
 ): Promise<FrameReport> {
   const { batches, contexts, precisions, threads, frames } = options;
+  const device = await requireDevice(context.config.engine.device);
   const checkpoint = await benchModel(context, options.like);
-  const device = await chooseDevice(context.config.engine.device);
   const { processors } = engineThreads({ ...context.config.engine, threads });
   if (processors !== undefined && processors.length !== threads) {
     throw new CommandError(

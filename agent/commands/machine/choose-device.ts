@@ -27,6 +27,17 @@ export async function chooseDevice(wish: DeviceWish): Promise<Device> {
   return (await runsGraphs('cuda', 'float32')) ? 'cuda' : 'cpu';
 }
 
+/**
+ * The chosen device, for commands that take minutes before they open it.
+ *
+ * @throws OnnxRuntimeError where its libraries or its driver are missing.
+ */
+export async function requireDevice(wish: DeviceWish): Promise<Device> {
+  const device = await chooseDevice(wish);
+  new OnnxRuntime(device).dispose();
+  return device;
+}
+
 /** The first of NVIDIA's architectures whose tensor cores take bfloat16. */
 const BFLOAT16_CAPABILITY = 8;
 

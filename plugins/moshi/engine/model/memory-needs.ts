@@ -1,4 +1,5 @@
 /** What a model takes of this machine's memory, counted before it is loaded. */
+import type { GraphDescription } from '../../../../models/manifest.ts';
 import { graphsFor, type ModelDirectory } from './model-directory.ts';
 import { rowBytes } from '../onnxruntime/tensor.ts';
 
@@ -32,11 +33,37 @@ export function memoryNeeds(model: ModelDirectory, slots: number): MemoryNeeds {
 }
 
 /**
+ * What a device takes beside weights and states: NVIDIA's context and kernels, workspaces of matrix
+ * products, and what a frame's steps hand to each other.
+ */
+const DEVICE_OVERHEAD_BYTES = 1e9;
+
+/** Of a device with memory of its own, on which all graphs of one kind are loaded. */
+export function deviceMemoryNeeds(
+  model: ModelDirectory,
+  kind: GraphDescription['kind'],
+  slots: number,
+): MemoryNeeds {
+  const graphs = graphsFor(model, kind, slots);
+  const largest = graphs.at(-1);
+  // Tables included: there is no file to read single rows from.
+  const shared = (largest?.weights ?? []).filter(({ isReadAsStored }) => isReadAsStored);
+  return {
+    weightsBytes:
+      sum(shared.map(({ lengthBytes }) => lengthBytes)) +
+      sum(graphs.map(({ foldedBytes }) => foldedBytes)) +
+      DEVICE_OVERHEAD_BYTES,
+    bytesPerConversation: sum((largest?.states ?? []).map(rowBytes)),
+    rows: largest?.batch ?? slots,
+  };
+}
+
+/**
  * Memory for states is taken page by page as conversations go on, so too little of it would show
  * minutes later, as a killed process.
  *
  * @param weightsBytes - Still to be loaded; 0 afterwards.
- * @param availableBytes - `availableMemory()`.
+ * @param availableBytes - `availableMemory()`, or what is free of the device.
  * @returns Bytes that are left.
  * @throws MemoryError with what is needed, what there is, and how many conversations would fit.
  */
@@ -52,7 +79,7 @@ export function refuseTooLittleMemory(
   const fitting = Math.floor((availableBytes - weightsBytes) / bytesPerConversation);
   throw new MemoryError(
     `Not enough memory: ${megabytes(statesBytes)} for ${rows} conversations (${megabytes(bytesPerConversation)} each)` +
-      `${weightsBytes > 0 ? ` and ${megabytes(weightsBytes)} for the weights` : ''} are needed, ` +
+      `${weightsBytes > 0 ? ` and ${megabytes(weightsBytes)} for weights and workspaces` : ''} are needed, ` +
       `${megabytes(availableBytes)} are free. ` +
       (fitting >= 1
         ? `Set MOSHI_ENGINE_SLOTS to at most ${fitting}.`

@@ -36,8 +36,14 @@ const DRIVER_LIBRARY = 'libcuda.so.1';
 /** cuDNN and NVRTC are many libraries that open each other by name: what is open already is found. */
 const LAZY_LIBRARIES = /^lib(nvrtc|cudnn)[\w-]*\.so\.\d+$/;
 
-/** Copies between host and device, by NVIDIA's runtime: ONNX Runtime's CopyTensors knows no CUDA. */
+/** The device's memory, by NVIDIA's runtime: ONNX Runtime's CopyTensors knows no CUDA. */
 export type CudaMemory = {
+  /** Bytes that nobody has taken. @throws OnnxRuntimeError. */
+  freeBytes: () => number;
+  /** @returns the address. @throws OnnxRuntimeError, also where there is no room. */
+  allocate: (bytes: number) => bigint;
+  /** @throws OnnxRuntimeError. */
+  free: (address: bigint) => void;
   /** Either address may be the host's. Blocks until done. @throws OnnxRuntimeError. */
   copy: (to: bigint, from: bigint, bytes: number) => void;
   /** @throws OnnxRuntimeError. */
@@ -125,6 +131,8 @@ function linkBeside(nodeLibrary: string, directory: string): string {
 
 /** cudaMemcpyDefault: the addresses themselves say whose they are. */
 const COPY_BY_ADDRESS = 4;
+/** cudaErrorMemoryAllocation. */
+const OUT_OF_MEMORY = 2;
 
 function openMemory(directory: string): CudaMemory {
   const own = join(directory, 'libcudart.so.13');
@@ -135,13 +143,28 @@ function openMemory(directory: string): CudaMemory {
     return (...values) => {
       const code = native(...values) as number;
       if (code !== 0) {
-        throw OnnxRuntimeError.failed(name, code, 'the CUDA runtime refused it');
+        const reason = code === OUT_OF_MEMORY ? 'out of memory' : 'the CUDA runtime refused it';
+        throw OnnxRuntimeError.failed(name, code, reason);
       }
     };
   };
   const copy = call('cudaMemcpy', ['void *', 'void *', 'size_t', 'int']);
   const set = call('cudaMemset', ['void *', 'int', 'size_t']);
+  const allocate = call('cudaMalloc', ['void *', 'size_t']);
+  const free = call('cudaFree', ['void *']);
+  const getInfo = call('cudaMemGetInfo', ['void *', 'void *']);
   return {
+    freeBytes: () => {
+      const [left, all] = [new BigUint64Array(1), new BigUint64Array(1)];
+      getInfo(left, all);
+      return Number(left[0]);
+    },
+    allocate: (bytes) => {
+      const address = new BigUint64Array(1);
+      allocate(address, bytes);
+      return address[0] ?? 0n;
+    },
+    free: (address) => free(address),
     copy: (to, from, bytes) => copy(to, from, bytes, COPY_BY_ADDRESS),
     zero: (address, bytes) => set(address, 0, bytes),
   };

@@ -31,7 +31,9 @@ const CUDA_OPTIONS = {
   enable_cuda_graph: '1',
   // It would round the mantissas of float32 products to 10 bits: Mimi would hear other codes.
   use_tf32: '0',
-  // Memory is taken once, by the first run; the default doubles what it has at every need.
+  // Memory is taken once, by the first run; the default doubles what it has at every need. There is no
+  // gpu_mem_limit: it would be of one session, and whether all of them have room is known before the
+  // first is opened (model/memory-needs.ts).
   arena_extend_strategy: 'kSameAsRequested',
 };
 

@@ -13,6 +13,7 @@ import {
   PROVIDER_NAMES,
   type Device,
 } from './execution-provider.ts';
+import { DeviceWeights } from './device-weights.ts';
 import { locateLibrary, openLibrary } from './library.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
 import type { RunTraffic } from './run-traffic.ts';
@@ -50,6 +51,7 @@ export class OnnxRuntime {
   readonly #sessions: GraphSession[] = [];
   readonly #states: StateTensor[] = [];
   #sharedWeights: SharedWeights | null = null;
+  #deviceWeights: DeviceWeights | null = null;
   #deviceMemory: { info: bigint; allocator: bigint } | null = null;
 
   /** @throws OnnxRuntimeError if the library or the device's provider cannot be used. */
@@ -77,6 +79,11 @@ export class OnnxRuntime {
     const result = readStrings(names[0] ?? 0n, count[0] ?? 0);
     this.#api.call('ReleaseAvailableProviders', names[0] ?? 0n, count[0] ?? 0);
     return result;
+  }
+
+  /** Bytes of the device that are free; null where the device has no memory of its own, or hides it. */
+  freeDeviceBytes(): number | null {
+    return this.#cuda?.freeBytes() ?? null;
   }
 
   /**
@@ -148,6 +155,10 @@ export class OnnxRuntime {
   ): bigint {
     // Devices copy weights into memory of their own.
     if (DEVICE_MEMORY[this.device] !== null) {
+      if (this.#cuda !== null) {
+        this.#deviceWeights ??= new DeviceWeights(this.#api, this.#cuda);
+        this.#deviceWeights.addTo(options, weightsDirectory, weights);
+      }
       return this.#api.create('CreateSession', this.#environment, path, options);
     }
     this.#sharedWeights ??= new SharedWeights(this.#api, this.#hostMemory);
@@ -222,6 +233,7 @@ export class OnnxRuntime {
       session.dispose();
     }
     this.#sharedWeights?.dispose();
+    this.#deviceWeights?.dispose();
     this.#api.call('ReleaseMemoryInfo', this.#hostMemory);
     this.#api.call('ReleaseEnv', this.#environment);
   }

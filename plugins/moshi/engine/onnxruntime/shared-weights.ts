@@ -9,7 +9,7 @@ import type { CApi } from './c-api.ts';
 import { MappedFile } from './mapped-file.ts';
 
 /** ONNXTensorElementDataType of onnxruntime_c_api.h. */
-const WEIGHT_TYPES: Record<WeightDescription['type'], number> = {
+export const WEIGHT_TYPES: Record<WeightDescription['type'], number> = {
   float32: 1,
   uint8: 2,
   int8: 3,

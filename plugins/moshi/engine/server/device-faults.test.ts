@@ -177,7 +177,7 @@ test('a machine without room for the weights is told how much is missing, and lo
     },
   });
   await expect(start).rejects.toThrow(
-    /Not enough memory: .* for 1 conversations .* and .* for the weights are needed, 2\.0 MB are free/,
+    /Not enough memory: .* for 1 conversations .* and .* for weights and workspaces are needed, 2\.0 MB are free/,
   );
   expect(opened).toBe(false);
 });

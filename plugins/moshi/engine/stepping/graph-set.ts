@@ -7,6 +7,7 @@ import { strict as assert } from 'node:assert';
 import { join } from 'node:path';
 
 import type { GraphDescription, TensorDescription } from '../../../../models/manifest.ts';
+import { deviceMemoryNeeds, refuseTooLittleMemory } from '../model/memory-needs.ts';
 import { graphsFor, ModelDirectoryError, type ModelDirectory } from '../model/model-directory.ts';
 import type { GraphSession, OnnxRuntime, StateTensor } from '../onnxruntime/onnx-runtime.ts';
 import { OnnxRuntimeError } from '../onnxruntime/onnx-runtime-error.ts';
@@ -41,8 +42,8 @@ export class GraphSet {
   /**
    * Loads the graphs; takes from milliseconds to minutes.
    *
-   * @throws ModelDirectoryError if the graphs do not fit together, OnnxRuntimeError if one does not
-   * load.
+   * @throws ModelDirectoryError if the graphs do not fit together, MemoryError if the device has no
+   * room for them, OnnxRuntimeError if one does not load.
    */
   constructor({ runtime, model, kind, slots, threads, processors, profile }: GraphSetOptions) {
     if (model.manifest.device !== runtime.device) {
@@ -53,6 +54,10 @@ export class GraphSet {
     assert(largest !== undefined, 'graphsFor returns at least one graph');
     for (const graph of graphs) {
       refuseDifferences(model, graph, largest);
+    }
+    const freeBytes = runtime.freeDeviceBytes();
+    if (freeBytes !== null) {
+      refuseTooLittleMemory(deviceMemoryNeeds(model, kind, slots), freeBytes);
     }
     this.batches = graphs.map((graph) => graph.batch);
     this.inputs = allocate(largest.inputs, largest.batch);

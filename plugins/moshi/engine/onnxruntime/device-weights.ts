@@ -1,0 +1,103 @@
+/**
+ * Weights that several sessions use, on an NVIDIA device once: each session would else copy all of them
+ * there for itself, and there is one for every batch size.
+ */
+import { join } from 'node:path';
+
+import type { WeightDescription } from '../../../../models/manifest.ts';
+import type { CApi } from './c-api.ts';
+import type { CudaMemory } from './cuda-libraries.ts';
+import { MappedFile } from './mapped-file.ts';
+import { WEIGHT_TYPES } from './shared-weights.ts';
+
+export class DeviceWeights {
+  readonly #api: CApi;
+  readonly #cuda: CudaMemory;
+  readonly #deviceInfo: bigint;
+  /** By folder and name. */
+  readonly #values = new Map<string, bigint>();
+  readonly #addresses: bigint[] = [];
+
+  constructor(api: CApi, cuda: CudaMemory) {
+    this.#api = api;
+    this.#cuda = cuda;
+    this.#deviceInfo = api.create('CreateMemoryInfo', 'Cuda', 0, 0, 0);
+  }
+
+  /**
+   * Makes a session that is about to be created use the weights that lie on the device, and brings
+   * there what does not yet. What it must read of the files itself, it reads as ever.
+   *
+   * @throws OnnxRuntimeError when the device has no room.
+   */
+  addTo(sessionOptions: bigint, directory: string, weights: readonly WeightDescription[]): void {
+    const files = new Map<string, MappedFile | null>();
+    try {
+      for (const weight of weights) {
+        // Others are only worked out of; that happens on the host.
+        const value = weight.isReadAsStored ? this.#value(directory, weight, files) : null;
+        if (value !== null) {
+          this.#api.call('AddInitializer', sessionOptions, weight.name, value);
+        }
+      }
+    } finally {
+      for (const file of files.values()) {
+        file?.close();
+      }
+    }
+  }
+
+  /** Only after the sessions. */
+  dispose(): void {
+    for (const value of this.#values.values()) {
+      this.#api.call('ReleaseValue', value);
+    }
+    for (const address of this.#addresses) {
+      this.#cuda.free(address);
+    }
+    this.#api.call('ReleaseMemoryInfo', this.#deviceInfo);
+  }
+
+  #value(
+    directory: string,
+    weight: WeightDescription,
+    files: Map<string, MappedFile | null>,
+  ): bigint | null {
+    const key = `${directory}\0${weight.name}`;
+    const known = this.#values.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    const path = join(directory, weight.file);
+    const file = files.get(path) ?? openFile(path);
+    files.set(path, file);
+    if (file === null || weight.offsetBytes + weight.lengthBytes > file.lengthBytes) {
+      return null;
+    }
+    // In a file tensors may begin at any byte; kernels read many numbers at once.
+    const address = this.#cuda.allocate(weight.lengthBytes);
+    this.#addresses.push(address);
+    this.#cuda.copy(address, file.address + BigInt(weight.offsetBytes), weight.lengthBytes);
+    const shape = BigInt64Array.from(weight.shape, BigInt);
+    const value = this.#api.create(
+      'CreateTensorWithDataAsOrtValue',
+      this.#deviceInfo,
+      address,
+      weight.lengthBytes,
+      shape,
+      shape.length,
+      WEIGHT_TYPES[weight.type],
+    );
+    this.#values.set(key, value);
+    return value;
+  }
+}
+
+/** Null where it cannot be mapped; the session that reads it then tells what is wrong with it. */
+function openFile(path: string): MappedFile | null {
+  try {
+    return MappedFile.open(path);
+  } catch {
+    return null;
+  }
+}
