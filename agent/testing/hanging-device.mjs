@@ -9,8 +9,8 @@ if (port === null) {
   throw new Error('hanging-device.mjs runs as a worker thread only');
 }
 const bytes = (count) => new SharedArrayBuffer(count * workerData.slots);
-port.on('message', ({ type }) => {
-  if (type === 'step') {
+port.on('message', (request) => {
+  if (typeof request === 'number') {
     koffi.load(null).func('unsigned int sleep(unsigned int)')(1_000_000);
   }
 });

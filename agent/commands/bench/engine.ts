@@ -53,7 +53,8 @@ const CHUNKS_PER_FRAME = FRAME_MS / CHUNK_MS;
 /** A conversation lasts this long, and then another comes. */
 const CONVERSATION_MS = { shortest: 5_000, longest: 25_000 };
 const START_TIMEOUT_MS = 600_000;
-const WARM_UP_MS = 3_000;
+/** V8 takes half a minute to compile what runs a hundred times a second; before, it interprets it. */
+const WARM_UP_MS = 30_000;
 
 /** @throws CommandError if the engine does not start, OnnxRuntimeError without its device. */
 export async function benchEngine(

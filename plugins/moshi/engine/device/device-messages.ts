@@ -15,21 +15,25 @@ export type DeviceOptions = OperatorThreads & {
   snapshotBudgetBytes: number;
 };
 
-/** In the order they are sent, so a slot may be given to another conversation at any time. */
+/**
+ * In the order they are sent, so a slot may be given to another conversation at any time. A step, which
+ * every frame asks for, is its batch size alone: the names of fields cost more than their values.
+ */
 export type DeviceRequest =
+  | number
   | { type: 'attach'; slot: number; options: RowOptions }
   | { type: 'reset'; slot: number }
   | { type: 'leave'; slot: number }
   /** The answer is `prompted` with the same id. */
   | { type: 'prompt'; id: number; slot: number; prompt: SystemPrompt }
   | { type: 'move'; from: number; to: number }
-  | { type: 'step'; batch: number }
   | { type: 'close' };
 
 /** Why a step failed: for want of memory, or something else. */
 export type StepFault = 'out_of_memory' | 'step_failed';
 
-export type DeviceReply =
+/** The first that the worker thread says. */
+export type OpeningReply =
   | {
       type: 'ready';
       batches: number[];
@@ -38,9 +42,16 @@ export type DeviceReply =
       buffers: FrameBuffers;
       runtimeVersion: string;
     }
-  | { type: 'refused'; errorName: string; message: string }
-  | { type: 'prompted'; id: number; promptSteps: number }
-  /** `hostMs`: CPU time of this thread since the step before, without what it spent in ONNX Runtime. */
-  | { type: 'stepped'; stepMs: number; hostMs: number; failedSlots: number[] }
+  | { type: 'refused'; errorName: string; message: string };
+
+/**
+ * A step is done: its time, CPU time of this thread since the step before without what it spent in
+ * ONNX Runtime, and the slots whose output means nothing.
+ */
+export type SteppedReply = readonly [stepMs: number, hostMs: number, ...failedSlots: number[]];
+
+export type DeviceReply =
+  | SteppedReply
   | { type: 'step_failed'; fault: StepFault; message: string }
+  | { type: 'prompted'; id: number; promptSteps: number }
   | { type: 'closed' };

@@ -1,7 +1,13 @@
 /** The main thread's side of the worker thread that owns the device. */
 import { Worker } from 'node:worker_threads';
 
-import type { DeviceOptions, DeviceReply, DeviceRequest, StepFault } from './device-messages.ts';
+import type {
+  DeviceOptions,
+  DeviceReply,
+  DeviceRequest,
+  OpeningReply,
+  StepFault,
+} from './device-messages.ts';
 import type { RowOptions } from '../stepping/frame-stepper.ts';
 import { frameTensors, type FrameTensors } from '../stepping/frame-tensors.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
@@ -57,7 +63,7 @@ export class DeviceThread implements SteppingDevice {
   #nextId = 0;
   #death: DeviceError | null = null;
 
-  private constructor(worker: Worker, ready: Extract<DeviceReply, { type: 'ready' }>) {
+  private constructor(worker: Worker, ready: Extract<OpeningReply, { type: 'ready' }>) {
     this.#worker = worker;
     this.batches = ready.batches;
     this.tensors = frameTensors(ready.buffers);
@@ -80,13 +86,13 @@ export class DeviceThread implements SteppingDevice {
     return new Promise((resolve, reject) => {
       const onError = (error: Error): void => reject(new DeviceError(error.message));
       worker.once('error', onError);
-      worker.once('message', (reply: DeviceReply) => {
+      worker.once('message', (reply: OpeningReply) => {
         worker.off('error', onError);
         if (reply.type === 'ready') {
           resolve(new DeviceThread(worker, reply));
         } else {
           void worker.terminate();
-          reject(new DeviceError(reply.type === 'refused' ? reply.message : reply.type));
+          reject(new DeviceError(reply.message));
         }
       });
     });
@@ -128,7 +134,7 @@ export class DeviceThread implements SteppingDevice {
         return;
       }
       this.#waiting = { resolve, reject };
-      this.#send({ type: 'step', batch });
+      this.#send(batch);
     });
   }
 
@@ -156,20 +162,21 @@ export class DeviceThread implements SteppingDevice {
   }
 
   #onReply(reply: DeviceReply): void {
-    if (reply.type === 'prompted') {
-      this.#prompting.get(reply.id)?.resolve(reply.promptSteps);
-      this.#prompting.delete(reply.id);
-      return;
-    }
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    if (reply.type === 'stepped') {
-      const { stepMs, hostMs, failedSlots } = reply;
-      waiting?.resolve({ ok: true, stepMs, hostMs, failedSlots });
+    if (!('type' in reply)) {
+      const [stepMs, hostMs, ...failedSlots] = reply;
+      this.#endStep({ ok: true, stepMs, hostMs, failedSlots });
     } else if (reply.type === 'step_failed') {
       const { fault, message } = reply;
-      waiting?.resolve({ ok: false, fault, message });
+      this.#endStep({ ok: false, fault, message });
+    } else if (reply.type === 'prompted') {
+      this.#prompting.get(reply.id)?.resolve(reply.promptSteps);
+      this.#prompting.delete(reply.id);
     }
+  }
+
+  #endStep(outcome: StepOutcome): void {
+    this.#waiting?.resolve(outcome);
+    this.#waiting = null;
   }
 
   #onDeath(reason: string): void {

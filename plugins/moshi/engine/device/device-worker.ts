@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 
-import type { DeviceOptions, DeviceReply, DeviceRequest } from './device-messages.ts';
+import type { DeviceOptions, DeviceReply, DeviceRequest, OpeningReply } from './device-messages.ts';
 import { FrameStepper } from '../stepping/frame-stepper.ts';
 import { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
 import { isOutOfMemory } from '../onnxruntime/out-of-memory.ts';
@@ -16,7 +16,7 @@ if (port === null) {
   throw new Error('device-worker.ts runs as a worker thread only');
 }
 
-const reply = (message: DeviceReply): void => port.postMessage(message);
+const reply = (message: OpeningReply | DeviceReply): void => port.postMessage(message);
 
 function open({ device, ...options }: DeviceOptions): {
   runtime: OnnxRuntime;
@@ -42,7 +42,7 @@ function step(stepper: FrameStepper, batch: number): DeviceReply {
   try {
     const failedSlots = stepper.step(batch);
     const stepMs = performance.now() - startMs;
-    return { type: 'stepped', stepMs, hostMs: takeHostMs(stepper), failedSlots };
+    return [stepMs, takeHostMs(stepper), ...failedSlots];
   } catch (error) {
     const fault = isOutOfMemory(error) ? 'out_of_memory' : 'step_failed';
     return { type: 'step_failed', fault, message: describe(error) };
@@ -56,6 +56,10 @@ function describe(error: unknown): string {
 try {
   const { runtime, stepper } = open(workerData as DeviceOptions);
   port.on('message', (request: DeviceRequest) => {
+    if (typeof request === 'number') {
+      reply(step(stepper, request));
+      return;
+    }
     switch (request.type) {
       case 'attach':
         stepper.attach(request.slot, request.options);
@@ -73,9 +77,6 @@ try {
       }
       case 'move':
         stepper.move(request.from, request.to);
-        break;
-      case 'step':
-        reply(step(stepper, request.batch));
         break;
       case 'close':
         runtime.dispose();

@@ -1,8 +1,9 @@
 /** What the engine counts, for `/metrics` (Prometheus) and `/health`. */
 import { performance } from 'node:perf_hooks';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 
 import type { EngineErrorCode, HealthReport } from '../../protocol/messages.ts';
+import { BufferedHistogram } from './buffered-histogram.ts';
 import type { HostLoad } from './host-load.ts';
 
 /** Steps that the percentiles of `/health` look back on: 41 s of one conversation. */
@@ -27,19 +28,18 @@ export type Fault = (typeof FAULTS)[number];
 
 export class EngineMetrics {
   readonly registry = new Registry();
-  readonly #steps: Counter;
-  readonly #rowSteps: Counter;
-  readonly #late: Counter;
   readonly #dropped: Counter;
   readonly #faults: Counter;
   readonly #moves: Counter;
-  readonly #deviceThreadSeconds: Counter;
   readonly #prompts: Counter;
   readonly #errors: Counter;
-  readonly #stepSeconds: Histogram;
-  readonly #queuedSeconds: Histogram;
+  readonly #stepSeconds: BufferedHistogram;
+  readonly #queuedSeconds: BufferedHistogram;
   readonly #recentMs = new Float64Array(RECENT_STEPS);
   #stepsTotal = 0;
+  #rowStepsTotal = 0;
+  #lateTotal = 0;
+  #deviceThreadMs = 0;
   #droppedTotal = 0;
 
   constructor(
@@ -53,6 +53,17 @@ export class EngineMetrics {
       registers,
     }).set(performance.timeOrigin / 1000);
     const counter = (name: string, help: string): Counter => new Counter({ name, help, registers });
+    /** For what changes with every step: it is looked at when somebody asks. */
+    const total = (name: string, help: string, read: () => number): Counter =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
     new Gauge({ name: 'moshi_slots', help: 'Conversations at once.', registers }).set(slots.total);
     new Gauge({
       name: 'moshi_slots_usable',
@@ -70,23 +81,28 @@ export class EngineMetrics {
         this.set(slots.used());
       },
     });
-    this.#steps = counter('moshi_steps_total', 'Runs of a frame graph.');
-    this.#rowSteps = counter('moshi_frames_total', 'Frames of 80 ms computed, all conversations.');
-    this.#late = counter('moshi_late_steps_total', 'Steps that took longer than a frame lasts.');
+    total('moshi_steps_total', 'Runs of a frame graph.', () => this.#stepsTotal);
+    total(
+      'moshi_frames_total',
+      'Frames of 80 ms computed, all conversations.',
+      () => this.#rowStepsTotal,
+    );
+    total(
+      'moshi_late_steps_total',
+      'Steps that took longer than a frame lasts.',
+      () => this.#lateTotal,
+    );
     this.#dropped = counter('moshi_dropped_frames_total', 'Input frames dropped to bound the lag.');
-    this.#deviceThreadSeconds = counter(
+    total(
       'moshi_device_thread_seconds_total',
       'CPU time of the thread that runs the graphs, without what it spent in ONNX Runtime.',
+      () => this.#deviceThreadMs / 1000,
     );
-    new Counter({
-      name: 'moshi_main_thread_seconds_total',
-      help: 'CPU time of the main thread.',
-      registers,
-      collect() {
-        this.reset();
-        this.inc(host.cpuMs / 1000);
-      },
-    });
+    total(
+      'moshi_main_thread_seconds_total',
+      'CPU time of the main thread.',
+      () => host.cpuMs / 1000,
+    );
     new Gauge({
       name: 'moshi_event_loop_delay_p99_seconds',
       help: 'How late the main thread was since this was last asked, 99th percentile.',
@@ -118,13 +134,13 @@ export class EngineMetrics {
       registers,
     });
     const buckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.24, 0.5, 1];
-    this.#stepSeconds = new Histogram({
+    this.#stepSeconds = new BufferedHistogram({
       name: 'moshi_step_seconds',
       help: 'Time of a step on the device.',
       buckets,
       registers,
     });
-    this.#queuedSeconds = new Histogram({
+    this.#queuedSeconds = new BufferedHistogram({
       name: 'moshi_queued_seconds',
       help: 'Time a frame of input waited for its step.',
       buckets,
@@ -137,14 +153,13 @@ export class EngineMetrics {
    *   the step before, without what it spent in ONNX Runtime.
    */
   step({ stepMs, hostMs }: { stepMs: number; hostMs: number }, frames: number): void {
-    this.#deviceThreadSeconds.inc(hostMs / 1000);
+    this.#deviceThreadMs += hostMs;
     this.#recentMs[this.#stepsTotal % RECENT_STEPS] = stepMs;
     this.#stepsTotal += 1;
-    this.#steps.inc();
-    this.#rowSteps.inc(frames);
+    this.#rowStepsTotal += frames;
     this.#stepSeconds.observe(stepMs / 1000);
     if (stepMs > DEADLINE_MS) {
-      this.#late.inc();
+      this.#lateTotal += 1;
     }
   }
 

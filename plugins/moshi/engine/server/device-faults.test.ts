@@ -59,9 +59,9 @@ function faultyThread(onStep: string): Worker {
   const script = `
     const { parentPort, workerData } = require('node:worker_threads');
     const reply = (message) => parentPort.postMessage(message);
-    parentPort.on('message', ({ type }) => {
-      if (type === 'step') { ${onStep} }
-      if (type === 'close') parentPort.close();
+    parentPort.on('message', (request) => {
+      if (typeof request === 'number') { ${onStep} }
+      if (request.type === 'close') parentPort.close();
     });
     reply({ type: 'ready', batches: [1], idleStepMs: new Map([[1, 1]]), buffers: workerData, runtimeVersion: '' });
   `;
@@ -124,7 +124,7 @@ test('a step without memory or sound ends its conversation alone, and is counted
         faultyThread(`
           globalThis.steps = (globalThis.steps ?? 0) + 1;
           if (steps === 1) reply({ type: 'step_failed', fault: 'out_of_memory', message: 'Failed to allocate memory' });
-          else reply({ type: 'stepped', stepMs: 1, hostMs: 0, failedSlots: [0] });
+          else reply([1, 0, 0]);
         `),
       ),
   });
