@@ -11,7 +11,6 @@ import argparse
 import multiprocessing
 import os
 import pathlib
-import random
 import subprocess
 import sys
 import time
@@ -224,11 +223,11 @@ class Pipeline:
 
     def make_checkpoint(self):
         from export import export
-        from sound_files import write_pcm16
+        from sound_files import read_pcm16
 
         if not (self.checkpoint_folder / "expected.safetensors").exists():
-            question = ask_for_the_name()
-            write_pcm16(self.work / "question.wav", question, 24_000)
+            # "What is your name", after the greeting.
+            question, _ = read_pcm16(HERE.parent / "samples" / "question.wav")
             export(
                 self.checkpoint_folder,
                 self.clear_codec,
@@ -321,20 +320,6 @@ def make_training_shards(pipeline, numbers):
 
     torch.set_num_threads(1)
     pipeline.make_shards("train", numbers, pipeline.budget.dialogues)
-
-
-def ask_for_the_name():
-    """Seven and a half seconds at a microphone: after the greeting, "what is your name", in a held-out voice."""
-    import numpy as np
-
-    import room
-    from synthesisers import SAMPLE_RATE, Synthesisers
-
-    pcm = room.noise(int(7.5 * SAMPLE_RATE), np.random.default_rng(11)) * 0.001
-    speech = Synthesisers().say("what is your name", "flite", "rms", random.Random(11))
-    begin = int(4.4 * SAMPLE_RATE)
-    pcm[begin : begin + len(speech)] += 0.4 * speech
-    return pcm.astype(np.float32)
 
 
 def main():

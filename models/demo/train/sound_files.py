@@ -1,9 +1,16 @@
-"""Writes mono WAV files."""
+"""Reads and writes mono WAV files."""
 
 import struct
 import wave
 
 import numpy as np
+
+
+def read_pcm16(path):
+    """([samples] float32, Hz)"""
+    with wave.open(str(path)) as file:
+        samples = np.frombuffer(file.readframes(1 << 30), "<i2")
+        return samples.astype(np.float32) / 32_768, file.getframerate()
 
 
 def write_pcm16(path, pcm, sample_rate):
