@@ -209,7 +209,7 @@ async function compareConversation(
     textLogitsError: gathered.error('text_logits', tensors['text_logits']),
     audioLogitsError: gathered.error(
       'audio_logits',
-      tensors['audio_logits'] ?? tensors['audio_logits_from_60'],
+      Object.entries(tensors).find(([name]) => name.startsWith('audio_logits'))?.[1],
     ),
     voiceDifference: gathered.difference('pcm_out', tensors['output_pcm']),
   };

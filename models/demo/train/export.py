@@ -17,7 +17,7 @@ from transcript import AUDIO_DELAY_SECONDS
 
 SAMPLING = dict(temp=0.5, temp_text=0.3, top_k=20, top_k_text=10)
 # Logits of the codes are recorded from this call on, for size.
-AUDIO_LOGITS_FROM = 60
+AUDIO_LOGITS_FROM = 70
 MOST_BYTES = 15_000_000
 
 
@@ -119,7 +119,7 @@ def record(codec_path, state, question):
         "output_pcm": torch.cat(sound)[None],
         "text_logits": torch.stack(text_logits),
         "hidden": torch.stack(hidden),
-        "audio_logits_from_60": torch.stack(
+        f"audio_logits_from_{AUDIO_LOGITS_FROM}": torch.stack(
             [torch.stack(step) for step in audio_logits[AUDIO_LOGITS_FROM:]]
         ),
     }

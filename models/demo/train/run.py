@@ -33,10 +33,10 @@ class Budget:
     codec_warm_steps: int = 400
     decoder_steps: int = 2_400
     # Of 256 dialogues of 20 s.
-    dialogue_shards: int = 32
+    dialogue_shards: int = 96
     dialogues: int = 256
     validation_dialogues: int = 64
-    language_model_steps: int = 4_000
+    language_model_steps: int = 8_000
     transcriber_steps: int = 1_200
     clips: int = 48
     conversations: int = 48
