@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import numpy as np
 import torch
 from moshi.models import lm as moshi_lm
 from safetensors.torch import load_file, save_file

@@ -3,8 +3,8 @@
 A step sees clips of 20 frames: the model's own lines, aligned to frames as in its streams, and users'
 speech as microphones hear it. The first codebook learns what Whisper hears, whoever speaks: the teacher
 heard the speaker, the codec hears a faster or slower one in some room. A second head, which sees some frames
-around, names the piece of a word that is being said. Codebooks are fitted by k-means after `warm_steps` without quantisation:
-fitted to an untrained encoder they collapse to a few codes.
+around, names the piece of a word that is being said. Codebooks are fitted by k-means after `warm_steps` without
+quantisation: fitted to an untrained encoder they collapse to a few codes.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 from torch import nn
 
 import room
-from codec import CODEBOOKS, DIMENSION, FRAME, SAMPLE_RATE, build_codec, save_codec
+from codec import DIMENSION, FRAME, SAMPLE_RATE, build_codec, save_codec
 from spectral_loss import spectral_loss
 from tokenizer import PIECES
 from training_state import Averages, TrainingState, cosine_rate
@@ -30,8 +30,8 @@ FITTED_STEPS = 40
 KMEANS_ROUNDS = 12
 # The causal encoder is asked for what was said in these seconds around a frame's begin.
 LOOK_BACK, LOOK_AHEAD = -0.06, 0.02
-PIECES_SHARE = 0.5
-UNKNOWN = -100
+# Weight of the loss over pieces; functional.cross_entropy passes over those that are unknown.
+PIECES_SHARE, UNKNOWN = 0.5, -100
 
 
 class Heads(nn.Module):
