@@ -2,13 +2,10 @@
  * Weights that several sessions use, on an NVIDIA device once: each session would else copy all of them
  * there for itself, and there is one for every batch size.
  */
-import { join } from 'node:path';
-
 import type { WeightDescription } from '../../../../models/manifest.ts';
 import type { CApi } from './c-api.ts';
 import type { CudaMemory } from './cuda-libraries.ts';
-import { MappedFile } from './mapped-file.ts';
-import { WEIGHT_TYPES } from './shared-weights.ts';
+import { WeightFiles, weightValue } from './weight-files.ts';
 
 export class DeviceWeights {
   readonly #api: CApi;
@@ -31,7 +28,7 @@ export class DeviceWeights {
    * @throws OnnxRuntimeError when the device has no room.
    */
   addTo(sessionOptions: bigint, directory: string, weights: readonly WeightDescription[]): void {
-    const files = new Map<string, MappedFile | null>();
+    const files = new WeightFiles();
     try {
       for (const weight of weights) {
         // Others are only worked out of; that happens on the host.
@@ -41,9 +38,7 @@ export class DeviceWeights {
         }
       }
     } finally {
-      for (const file of files.values()) {
-        file?.close();
-      }
+      files.close();
     }
   }
 
@@ -58,46 +53,22 @@ export class DeviceWeights {
     this.#api.call('ReleaseMemoryInfo', this.#deviceInfo);
   }
 
-  #value(
-    directory: string,
-    weight: WeightDescription,
-    files: Map<string, MappedFile | null>,
-  ): bigint | null {
+  #value(directory: string, weight: WeightDescription, files: WeightFiles): bigint | null {
     const key = `${directory}\0${weight.name}`;
     const known = this.#values.get(key);
     if (known !== undefined) {
       return known;
     }
-    const path = join(directory, weight.file);
-    const file = files.get(path) ?? openFile(path);
-    files.set(path, file);
-    if (file === null || weight.offsetBytes + weight.lengthBytes > file.lengthBytes) {
+    const source = files.locate(directory, weight);
+    if (source === null) {
       return null;
     }
     // In a file tensors may begin at any byte; kernels read many numbers at once.
     const address = this.#cuda.allocate(weight.lengthBytes);
     this.#addresses.push(address);
-    this.#cuda.copy(address, file.address + BigInt(weight.offsetBytes), weight.lengthBytes);
-    const shape = BigInt64Array.from(weight.shape, BigInt);
-    const value = this.#api.create(
-      'CreateTensorWithDataAsOrtValue',
-      this.#deviceInfo,
-      address,
-      weight.lengthBytes,
-      shape,
-      shape.length,
-      WEIGHT_TYPES[weight.type],
-    );
+    this.#cuda.copy(address, source, weight.lengthBytes);
+    const value = weightValue(this.#api, this.#deviceInfo, address, weight);
     this.#values.set(key, value);
     return value;
-  }
-}
-
-/** Null where it cannot be mapped; the session that reads it then tells what is wrong with it. */
-function openFile(path: string): MappedFile | null {
-  try {
-    return MappedFile.open(path);
-  } catch {
-    return null;
   }
 }

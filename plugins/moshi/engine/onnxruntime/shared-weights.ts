@@ -2,30 +2,16 @@
  * Weights that several sessions use: mapped from their files once, and brought into the order that
  * the CPU's kernels want once. Without it every batch size would keep a copy of its own.
  */
-import { join } from 'node:path';
-
 import type { WeightDescription } from '../../../../models/manifest.ts';
 import type { CApi } from './c-api.ts';
-import { MappedFile } from './mapped-file.ts';
-
-/** ONNXTensorElementDataType of onnxruntime_c_api.h. */
-export const WEIGHT_TYPES: Record<WeightDescription['type'], number> = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  bfloat16: 16,
-};
+import { WeightFiles, weightValue } from './weight-files.ts';
 
 export class SharedWeights {
   /** `OrtPrepackedWeightsContainer`. */
   readonly container: bigint;
   readonly #api: CApi;
   readonly #hostMemory: bigint;
-  readonly #files = new Map<string, MappedFile | null>();
+  readonly #files = new WeightFiles();
   readonly #values = new Map<string, bigint>();
 
   constructor(api: CApi, hostMemory: bigint) {
@@ -46,9 +32,7 @@ export class SharedWeights {
 
   /** Says that a session is loaded: kernels have their own order of most of what was read. */
   loaded(): void {
-    for (const file of this.#files.values()) {
-      file?.forget();
-    }
+    this.#files.forget();
   }
 
   /** Only after the sessions. */
@@ -57,47 +41,22 @@ export class SharedWeights {
     for (const value of this.#values.values()) {
       this.#api.call('ReleaseValue', value);
     }
-    for (const file of this.#files.values()) {
-      file?.close();
-    }
+    this.#files.close();
   }
 
-  /** Null where the session must read the file itself; it then also tells what is wrong with it. */
+  /** Null where the session must read the file itself. */
   #value(directory: string, weight: WeightDescription): bigint | null {
-    const path = join(directory, weight.file);
     const key = `${directory}\0${weight.name}`;
     const known = this.#values.get(key);
     if (known !== undefined) {
       return known;
     }
-    const file = this.#open(path);
-    if (file === null || weight.offsetBytes + weight.lengthBytes > file.lengthBytes) {
+    const address = this.#files.locate(directory, weight);
+    if (address === null) {
       return null;
     }
-    const shape = BigInt64Array.from(weight.shape, BigInt);
-    const value = this.#api.create(
-      'CreateTensorWithDataAsOrtValue',
-      this.#hostMemory,
-      file.address + BigInt(weight.offsetBytes),
-      weight.lengthBytes,
-      shape,
-      shape.length,
-      WEIGHT_TYPES[weight.type],
-    );
+    const value = weightValue(this.#api, this.#hostMemory, address, weight);
     this.#values.set(key, value);
     return value;
-  }
-
-  #open(path: string): MappedFile | null {
-    let file = this.#files.get(path);
-    if (file === undefined) {
-      try {
-        file = MappedFile.open(path);
-      } catch {
-        file = null;
-      }
-      this.#files.set(path, file);
-    }
-    return file;
   }
 }
