@@ -2,6 +2,7 @@
 
 import random
 
+from more_wordings import MORE_WORDINGS
 from repertoire import FALLBACK, REPEAT, STORY, WORDINGS
 
 _POLITE = """please; can you; could you; could you please; can you please; okay; hey; um; well; so; now; would you;
@@ -38,18 +39,26 @@ POLITE, ASKING, SHORT, ENDING, SHORT_ENDING, THINGS, TALK = map(
 )
 
 
+def is_held_out(text):
+    return text.lower() in _HELD_OUT
+
+
 def draw_wording(kind, draw: random.Random):
-    """One wording of a kind, plain or carried; never one that is held out."""
+    """One wording of a kind, plain, of a pattern, or carried; never one that is held out."""
     plain = WORDINGS[kind]["training"]
     if kind == STORY:
         return draw.choice(plain)
     while True:
         text = draw.choice(plain)
+        if kind in MORE_WORDINGS and draw.random() < 0.6:
+            text = draw.choice(draw.choice(MORE_WORDINGS[kind]))
         if kind == FALLBACK and draw.random() < 0.6:
             text = draw.choice(TALK) % draw.choice(THINGS)
-        if draw.random() < 0.6:
+        if is_held_out(text):
+            continue
+        if draw.random() < 0.5:
             text = carried(text, kind, draw)
-        if text.lower() not in _HELD_OUT and len(text.split()) <= LONGEST_WORDS:
+        if not is_held_out(text) and len(text.split()) <= LONGEST_WORDS:
             return text
 
 

@@ -19,15 +19,15 @@ class FastElu(torch.autograd.Function):
 
     @staticmethod
     def forward(context, x):
-        y = x.clamp(max=0).exp_().sub_(1)
-        y = torch.where(x > 0, x, y)
+        # exp(x) - 1 is never below x, and 0 where x is positive.
+        y = torch.maximum(x.clamp(max=0).exp_().sub_(1), x)
         context.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(context, gradient):
         (y,) = context.saved_tensors
-        return gradient * (y.clamp(max=0) + 1)
+        return y.clamp(max=0).add_(1).mul_(gradient)
 
 
 torch.nn.ELU.forward = lambda self, x: FastElu.apply(x)

@@ -7,6 +7,7 @@ import torch
 
 from codec import encode_streaming
 from dialogue import Dialogue, Simulation
+from microphone import SoundMicrophone
 
 SHARD, BATCH = 256, 32
 
@@ -14,17 +15,17 @@ SHARD, BATCH = 256, 32
 def make_dialogues(folder, kind, numbers, agent, users, codec, seed=0, size=SHARD, device="cpu"):
     """Writes `folder`/KIND-000.npz …: user codes, and the arrays of Dialogue without the sound."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [field.name for field in fields(Dialogue) if field.name != "pcm"]
+    names = [field.name for field in fields(Dialogue) if field.name != "heard"]
     for number in numbers:
         path = folder / f"{kind}-{number:03d}.npz"
         if path.exists():
             continue
         rng = np.random.default_rng([seed, number, *kind.encode()])
-        simulation = Simulation(agent, users, rng)
+        simulation = Simulation(agent, SoundMicrophone(users, rng), rng)
         parts = {name: [] for name in ["user", *names]}
         for first in range(0, size, BATCH):
             dialogues = [simulation.draw() for _ in range(min(BATCH, size - first))]
-            pcm = torch.from_numpy(np.stack([one.pcm for one in dialogues])).to(device)
+            pcm = torch.from_numpy(np.stack([one.heard for one in dialogues])).to(device)
             parts["user"].append(encode_streaming(codec, pcm).cpu().numpy().astype(np.int16))
             for name in names:
                 parts[name].append(np.stack([getattr(one, name) for one in dialogues]))

@@ -24,7 +24,7 @@ REPOSITORY = HERE.parents[2]
 @dataclass
 class Budget:
     # Of training speech, 250 utterances each; of each kind of held-out speech.
-    shards: int = 60
+    shards: int = 200
     utterances: int = 250
     held_shards: int = 2
     # Of the training's shards, those that the codec hears.
@@ -32,8 +32,13 @@ class Budget:
     codec_steps: int = 2_600
     codec_warm_steps: int = 400
     decoder_steps: int = 2_400
+    # Of 1,000 turns: every utterance is heard once. Of turns of each kind of held-out speech.
+    turn_shards: int = 50
+    turns: int = 1_000
+    validation_turns: int = 250
+    words_steps: int = 4_000
     # Of 256 dialogues of 20 s.
-    dialogue_shards: int = 96
+    dialogue_shards: int = 12
     dialogues: int = 256
     validation_dialogues: int = 64
     language_model_steps: int = 8_000
@@ -51,6 +56,10 @@ SMOKE = Budget(
     taught_shards=1,
     codec_steps=60,
     codec_warm_steps=42,
+    turn_shards=2,
+    turns=50,
+    validation_turns=50,
+    words_steps=5,
     decoder_steps=5,
     dialogue_shards=1,
     dialogues=32,
@@ -73,6 +82,9 @@ class Pipeline:
         "teacher",
         "tokenizer",
         "codec",
+        "turns",
+        "words",
+        "codes",
         "dialogues",
         "language_model",
         "decoder",
@@ -87,8 +99,10 @@ class Pipeline:
         torch.set_num_threads(threads)
         self.work, self.budget, self.device, self.threads = work, budget, device, threads
         self.speech = work / "speech"
+        self.begun_codec = work / "codec-begun.safetensors"
         self.codec = work / "codec.safetensors"
         self.clear_codec = work / "codec-clear.safetensors"
+        self.heard, self.coded = work / "turns", work / "codes"
         self.tokenizer = work / "tokenizer.model"
         self.language_model = work / "language-model.safetensors"
         self.checkpoint_folder = work / "checkpoint"
@@ -140,12 +154,12 @@ class Pipeline:
 
         from tokenizer import load_tokenizer
 
-        if not self.codec.exists():
+        if not self.begun_codec.exists():
             sounds, _ = self._lines()
             features, places = read_features(self.work)
             budget = self.budget
             train_codec(
-                self.codec,
+                self.begun_codec,
                 self._taught_users(),
                 sounds,
                 features,
@@ -156,17 +170,90 @@ class Pipeline:
                 self.device,
             )
 
-    def make_dialogues(self):
+    def make_turns(self):
         budget = self.budget
         for kind in ("voice", "text"):
-            self.make_shards(kind, [0], budget.validation_dialogues)
-        # A shard depends on its number alone, so that processes may share them out.
-        processes = self.threads if self.device == "cpu" else 1
-        parts = [range(n, budget.dialogue_shards, processes) for n in range(processes)]
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            begun = [pool.submit(make_training_shards, self, part) for part in parts]
+            self.hear_shards(kind, [0], budget.validation_turns)
+        self.share_out("hear_training_shards", budget.turn_shards)
+
+    def hear_training_shards(self, numbers):
+        self.hear_shards("train", numbers, self.budget.turns)
+
+    def hear_shards(self, kind, numbers, size):
+        from codec import load_codec
+        from heard_turns import hear_turns
+
+        hear_turns(
+            self.heard,
+            kind,
+            numbers,
+            self._users(kind),
+            load_codec(self.begun_codec).to(self.device),
+            turns=size,
+            device=self.device,
+        )
+
+    def make_words(self):
+        if not self.codec.exists():
+            self.train_together("train_words", self.codec)
+
+    def train_words(self, team):
+        from tokenizer import load_tokenizer
+        from train_words import train_words
+
+        train_words(
+            self.codec,
+            self.begun_codec,
+            self._turns(self.heard, "train"),
+            self._lines()[0],
+            load_tokenizer(self.tokenizer),
+            {kind: self._turns(self.heard, kind) for kind in ("voice", "text")},
+            self.budget.words_steps,
+            self.device,
+            team,
+        )
+
+    def make_codes(self):
+        self.share_out("code_training_shards", self.budget.turn_shards)
+
+    def code_training_shards(self, numbers):
+        from codec import load_codec
+        from heard_turns import code_turns
+
+        codec = load_codec(self.codec).to(self.device)
+        code_turns(self.heard, self.coded, "train", numbers, codec, device=self.device)
+
+    def make_dialogues(self):
+        for kind in ("voice", "text"):
+            self.make_shards(kind, [0], self.budget.validation_dialogues)
+        self.share_out("make_training_shards", self.budget.dialogue_shards)
+
+    def make_training_shards(self, numbers):
+        self.make_shards("train", numbers, self.budget.dialogues)
+
+    def share_out(self, method, shards):
+        """A shard depends on its number alone: every processor makes some, on one thread."""
+        size = self.threads if self.device == "cpu" else 1
+        parts = [range(number, shards, size) for number in range(size)]
+        with ProcessPoolExecutor(size, multiprocessing.get_context("spawn")) as pool:
+            begun = [pool.submit(call_on_one_thread, self, method, part) for part in parts]
             for one in begun:
                 one.result()
+
+    def train_together(self, method, result):
+        """One model, by a process for each processor."""
+        result.with_suffix(".team").unlink(missing_ok=True)
+        size = self.threads if self.device == "cpu" else 1
+        context = multiprocessing.get_context("spawn")
+        others = [
+            context.Process(target=train_beside, args=(self, method, rank, size), daemon=True)
+            for rank in range(1, size)
+        ]
+        for other in others:
+            other.start()
+        train_beside(self, method, 0, size)
+        for other in others:
+            other.join()
 
     def make_shards(self, kind, numbers, size):
         from codec import load_codec
@@ -184,31 +271,17 @@ class Pipeline:
         )
 
     def make_language_model(self):
-        if self.language_model.exists():
-            return
-        self.language_model.with_suffix(".team").unlink(missing_ok=True)
-        size = self.threads if self.device == "cpu" else 1
-        context = multiprocessing.get_context("spawn")
-        others = [
-            context.Process(target=train_beside, args=(self, rank, size), daemon=True)
-            for rank in range(1, size)
-        ]
-        for other in others:
-            other.start()
-        train_beside(self, 0, size)
-        for other in others:
-            other.join()
+        if not self.language_model.exists():
+            self.train_together("train_language_model", self.language_model)
 
     def train_language_model(self, team):
-        from make_dialogues import DialogueStore
         from train_language_model import train_language_model
 
-        folder = self.work / "dialogues"
         train_language_model(
             self.language_model,
             self.codec,
-            DialogueStore(folder, "train"),
-            {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
+            self._batches(),
+            self._validation_dialogues(),
             self.budget.language_model_steps,
             self.device,
             team,
@@ -264,17 +337,15 @@ class Pipeline:
 
     def make_transcriber(self):
         from export import export_transcriber
-        from make_dialogues import DialogueStore
         from train_transcriber import train_transcriber
 
         path = self.work / "transcriber.safetensors"
         if not path.exists():
-            folder = self.work / "dialogues"
             train_transcriber(
                 path,
                 self.language_model,
-                DialogueStore(folder, "train"),
-                {kind: DialogueStore(folder, kind) for kind in ("voice", "text")},
+                self._batches(),
+                self._validation_dialogues(),
                 self.budget.transcriber_steps,
                 self.device,
             )
@@ -303,23 +374,44 @@ class Pipeline:
 
         return AgentStreams(load_codec(self.codec), load_tokenizer(self.tokenizer), *self._lines())
 
+    def _turns(self, folder, kind):
+        from heard_turns import HeardTurns
 
-def train_beside(pipeline, rank, size):
-    """The language model's training, in one of `size` processes."""
+        return HeardTurns(folder, kind, self._users(kind))
+
+    def _batches(self):
+        import numpy as np
+        from make_dialogues import DialogueStore
+        from training_batches import TrainingBatches
+
+        turns = self._turns(self.coded, "train")
+        store = DialogueStore(self.work / "dialogues", "train")
+        return TrainingBatches(self._agent(), turns, store, np.random.default_rng(0))
+
+    def _validation_dialogues(self):
+        from make_dialogues import DialogueStore
+
+        return {kind: DialogueStore(self.work / "dialogues", kind) for kind in ("voice", "text")}
+
+
+def train_beside(pipeline, method, rank, size):
+    """A training of the pipeline's, in one of `size` processes."""
     import torch
     from team import Team
 
     if size > 1:
         torch.set_num_threads(1)
-    pipeline.train_language_model(Team(rank, size))
+    # Products may be rounded to bfloat16: enough to learn from, and a third faster.
+    torch.set_float32_matmul_precision("medium")
+    getattr(pipeline, method)(Team(rank, size))
 
 
-def make_training_shards(pipeline, numbers):
-    """In a process of its own, on one thread."""
+def call_on_one_thread(pipeline, method, numbers):
+    """In a process of its own."""
     import torch
 
     torch.set_num_threads(1)
-    pipeline.make_shards("train", numbers, pipeline.budget.dialogues)
+    getattr(pipeline, method)(numbers)
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Five families of synthesiser, whose voices play the users of the simulated conversations.
+"""Six families of synthesiser, whose voices play the users of the simulated conversations.
 
 Every family has `say(text, voice, random)`: mono float32 at 24 kHz, speed and pitch drawn from
 `random`. One of them, hibari, also speaks the model's own lines (agent_speech.py).
@@ -27,6 +27,7 @@ ESPEAK_ACCENTS = ["en-us"] * 6 + ["en-gb", "en-gb-scotland", "en-gb-x-rp", "en-0
 VOICES = {
     "espeak": ESPEAK_VARIANTS,
     "flite": ["kal16", "awb", "rms", "slt"],
+    "festival": ["cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone"],
     "hibari": ["heart"],
     "piper": ["joe"],
     "kokoro": ["jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo"],
@@ -39,8 +40,10 @@ HELD_OUT_VOICES = {
     "kokoro": {"jm_kumo"},
 }
 
-# How often each family is heard; espeak and flite are quick, Kokoro takes over a second of CPU.
+# How often each family is heard, in the shards that all families share and in those of the quick ones:
+# a sentence takes espeak, flite and festival 15 to 80 ms, Kokoro over a second.
 FAMILY_SHARES = {"espeak": 0.4, "flite": 0.24, "hibari": 0.16, "piper": 0.15, "kokoro": 0.05}
+QUICK_FAMILY_SHARES = {"espeak": 0.5, "flite": 0.3, "festival": 0.2}
 
 
 def is_held_out(family, voice):
@@ -66,9 +69,9 @@ def single_threaded():
 
 
 def run_to_wav(command):
-    """Sound of a program that writes a WAV to the file called @OUT; ([samples] float32, Hz)."""
+    """Sound of a program that writes a WAV to the file called @OUT in its arguments; ([samples] float32, Hz)."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
-        arguments = [file.name if part == "@OUT" else part for part in command]
+        arguments = [part.replace("@OUT", file.name) for part in command]
         subprocess.run(
             arguments, check=True, timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -91,9 +94,26 @@ class Flite:
     """Recorded diphones and clustered units."""
 
     def say(self, text, voice, random):
-        stretch = f"duration_stretch={random.uniform(0.75, 1.2):.3f}"
+        factor = random.uniform(0.8, 1.25)
+        stretch = f"duration_stretch={factor * random.uniform(0.8, 1.2):.3f}"
         command = ["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o", "@OUT"]
-        return change_speaker(*run_to_wav(command), random.uniform(0.88, 1.14))
+        return change_speaker(*run_to_wav(command), factor)
+
+
+class Festival:
+    """Recorded diphones, and a statistical model of a speaker (HTS)."""
+
+    def say(self, text, voice, random):
+        factor = random.uniform(0.82, 1.22)
+        if voice.endswith("diphone"):
+            stretch = f"(Parameter.set 'Duration_Stretch {factor * random.uniform(0.8, 1.15):.3f})"
+        else:
+            rate = f'(list "-r" {1 / factor * random.uniform(0.85, 1.2):.3f})'
+            stretch = f"(set! hts_engine_params (cons {rate} hts_engine_params))"
+        quoted = text.replace('"', "")
+        speech = f'(utt.synth (Utterance Text "{quoted}"))'
+        commands = [f"(voice_{voice})", stretch, f"(utt.save.wave {speech} \"@OUT\" 'riff)"]
+        return change_speaker(*run_to_wav(["festival", "--batch", *commands]), factor)
 
 
 class HibariUser:
@@ -190,6 +210,7 @@ class Synthesisers:
             make = {
                 "espeak": Espeak,
                 "flite": Flite,
+                "festival": Festival,
                 "hibari": lambda: HibariUser(self.hibari),
                 "piper": Piper,
                 "kokoro": lambda: Kokoro(self.hibari),

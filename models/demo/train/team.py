@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as distributed
 
@@ -23,6 +24,13 @@ class Team:
     @property
     def leads(self):
         return self.rank == 0
+
+    def draw_apart(self, rng, step):
+        """The same weights as the leader's, other data. @param step The training's, which may go on."""
+        if not self.leads:
+            torch.manual_seed(1_000 * self.rank + step)
+            apart = np.random.default_rng([self.rank, step])
+            rng.bit_generator.state = apart.bit_generator.state
 
     def average_gradients(self, parameters):
         if self.size == 1:

@@ -16,6 +16,7 @@ from torch import nn
 
 import room
 from codec import DIMENSION, FRAME, SAMPLE_RATE, build_codec, save_codec
+from microphone import add_noise
 from spectral_loss import spectral_loss
 from tokenizer import PIECES
 from training_state import Averages, TrainingState, cosine_rate
@@ -94,8 +95,7 @@ class Clips:
         low, high = max(0, begin), min(SAMPLES, begin + len(speech))
         gain = room.level(rng)
         pcm[low:high] = speech[low - begin : high - begin] * gain
-        noise = gain * 0.15 * 10 ** (-rng.uniform(5, 45) / 20) if rng.random() < 0.85 else 1e-5
-        pcm += room.noise(SAMPLES, rng) * noise
+        add_noise(pcm, gain, rng)
         self._teach(f"u:{index}", begin, speed, target, mask)
         spoken = self.tokenizer.encode(self.users.items[index]["text"].lower())
         ends = np.cumsum([len(self.tokenizer.id_to_piece(piece)) for piece in spoken])

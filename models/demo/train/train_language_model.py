@@ -6,7 +6,6 @@ read the state: the kind of the question, whether the user speaks, and what, as 
 late. The last makes the state listen to words rather than to whole phrases.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from moshi.models.lm_utils import _delay_sequence
@@ -155,34 +154,28 @@ def transcript_head_path(path):
     return path.with_name(f"{path.stem}-transcript-head.safetensors")
 
 
-def train_language_model(path, codec_path, train, validation, steps, device, team=Team()):
-    """@param train A DialogueStore; @param validation {name: DialogueStore}."""
+def train_language_model(path, codec_path, batches, validation, steps, device, team=Team()):
+    """@param batches TrainingBatches; @param validation {name: DialogueStore}."""
     team.join(path.with_suffix(".team"))
     torch.manual_seed(0)
-    rng = np.random.default_rng(0)
     model = build_language_model()
     initialise(model, codec_path)
     model.to(device).train()
     heads = Heads().to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, heads), lr=PEAK_RATE, betas=(0.9, 0.95))
-    state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, rng)
+    state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, batches.rng)
     if not team.leads:
-        # The same weights, other dialogues.
         state.every = steps + 1
-        torch.manual_seed(team.rank)
-        rng = np.random.default_rng([state.step, team.rank])
+        team.draw_apart(batches.rng, state.step)
     parameters = [*model.parameters(), *heads.parameters()]
-    averages, order = Averages(), []
+    averages = Averages()
     while state.step < steps:
-        if len(order) < BATCH:
-            order = list(rng.permutation(train.size))
-        rows = torch.as_tensor([int(order.pop()) for _ in range(BATCH)])
         share = EARLY_SHARE if state.step < EARLY_STEPS else LATER_SHARE
         for group in optimizer.param_groups:
             rate = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
             group["lr"] = rate * group["scale"]
         with torch.autocast(device, torch.bfloat16):
-            found, right = losses(model, heads, train.take(rows, device), True, share)
+            found, right = losses(model, heads, batches.take(BATCH, device), True, share)
         optimizer.zero_grad()
         sum(found.values()).backward()
         team.average_gradients(parameters)

@@ -5,7 +5,6 @@ model that listens, which has learnt to do the same. Four more heads tell whethe
 user will be silent for the next 0.5, 1, 2 and 3 seconds: class 0 yes, class 1 no, the others never.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from moshi.models import loaders
@@ -40,8 +39,13 @@ def build_transcriber():
     return loaders.get_moshi_lm(None, lm_kwargs=dict(CONFIG), device="cpu", dtype=torch.float32)
 
 
-def begin_as_listener(model, language_model_path):
-    """Takes the users' embeddings, the transformer, and the head that transcribed, from the language model."""
+def begin_as_listener(model, language_model_path, silence):
+    """Takes the users' embeddings, the transformer, and the head that transcribed, from the language model.
+
+    Every text token begins as what the language model saw of itself while it said nothing.
+
+    @param silence [codebooks] Its codes then.
+    """
     trained = load_file(language_model_path)
     head = load_file(transcript_head_path(language_model_path))["weight"]
     state = model.state_dict()
@@ -57,6 +61,10 @@ def begin_as_listener(model, language_model_path):
             state[name] = trained[source]
         else:
             print(f"begins anew: {name}")
+    said_nothing = trained["text_emb.weight"][PAD].clone()
+    for level, code in enumerate(silence):
+        said_nothing += trained[f"emb.{level}.weight"][int(code)]
+    state["text_emb.weight"] = said_nothing.expand_as(state["text_emb.weight"]).clone()
     model.load_state_dict(state)
 
 
@@ -99,25 +107,21 @@ def losses(model, batch, corrupts):
     return found, right
 
 
-def train_transcriber(path, language_model_path, train, validation, steps, device):
-    """@param train A DialogueStore; @param validation {name: DialogueStore}."""
+def train_transcriber(path, language_model_path, batches, validation, steps, device):
+    """@param batches TrainingBatches; @param validation {name: DialogueStore}."""
     torch.manual_seed(2)
-    rng = np.random.default_rng(2)
     model = build_transcriber()
-    begin_as_listener(model, language_model_path)
+    begin_as_listener(model, language_model_path, batches.agent.silence)
     model.to(device).train()
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05)
-    state = TrainingState(path.with_suffix(".state"), [model], optimizer, rng)
-    averages, order = Averages(), []
+    state = TrainingState(path.with_suffix(".state"), [model], optimizer, batches.rng)
+    averages = Averages()
     while state.step < steps:
-        if len(order) < BATCH:
-            order = list(rng.permutation(train.size))
-        rows = torch.as_tensor([int(order.pop()) for _ in range(BATCH)])
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
         with torch.autocast(device, torch.bfloat16):
-            found, right = losses(model, train.take(rows, device), True)
+            found, right = losses(model, batches.take(BATCH, device), True)
         optimizer.zero_grad()
         sum(found.values()).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

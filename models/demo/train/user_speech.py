@@ -17,9 +17,18 @@ import numpy as np
 import room
 from carriers import draw_wording
 from repertoire import FALLBACK, KINDS, STORY, WORDINGS
-from synthesisers import FAMILY_SHARES, HELD_OUT_VOICES, SAMPLE_RATE, Synthesisers, voices
+from synthesisers import (
+    FAMILY_SHARES,
+    HELD_OUT_VOICES,
+    QUICK_FAMILY_SHARES,
+    SAMPLE_RATE,
+    Synthesisers,
+    voices,
+)
 
 UTTERANCES = 250
+# Shards of the training in which all families speak; in those after them, the quick ones do.
+MIXED_SHARDS = 60
 LONGEST_SECONDS, SHORTEST_SECONDS = 9, 0.15
 # Of utterances that have been through Opus at a few kilobits a second, as callers' are.
 OPUS_SHARE, OPUS_KILOBITS = 0.15, (12, 16, 24, 32)
@@ -32,11 +41,16 @@ HELD_OUT_FAMILY_SHARES = {"espeak": 0.5, "flite": 0.35, "kokoro": 0.15}
 
 def speak_shard(path, synthesisers, seed, utterances=UTTERANCES):
     """Writes `path`.i16 and `path`.json; `path`'s name begins with train, voice, text or both."""
-    kind_of_shard = path.name.split("-")[0]
+    kind_of_shard, number = path.name.split("-")
     draw = random.Random(f"{path.name} {seed}")
     held_voice = kind_of_shard in ("voice", "both")
     held_text = kind_of_shard in ("text", "both")
-    shares = HELD_OUT_FAMILY_SHARES if held_voice else FAMILY_SHARES
+    if held_voice:
+        shares = HELD_OUT_FAMILY_SHARES
+    elif int(number) < MIXED_SHARDS:
+        shares = FAMILY_SHARES
+    else:
+        shares = QUICK_FAMILY_SHARES
     kinds = draw.choices(KINDS, [WEIGHTS[kind] for kind in KINDS], k=utterances)
     pieces, items, offset = [], [], 0
     for kind in kinds:
