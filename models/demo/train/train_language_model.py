@@ -22,8 +22,9 @@ from training_state import Averages, TrainingState, cosine_rate
 
 # Dialogues of a step, of each process.
 BATCH, PEAK_RATE = 16, 1.5e-3
-# Share of the tokens that are replaced by others, and of conversations that lack one of a user's levels.
-CORRUPTED, LEVEL_DROPPED = 0.04, 0.1
+# Share of the tokens that are replaced by others, of the user's frames that are not heard, and of
+# conversations that lack one of the user's levels.
+CORRUPTED, MISSED, LEVEL_DROPPED = 0.04, 0.06, 0.1
 # Share of the model's spoken frames whose codes are learnt: all lines are known after a few hundred steps.
 EARLY_STEPS, EARLY_SHARE, LATER_SHARE, SILENT_SHARE = 300, 0.5, 0.12, 0.03
 VALIDATED, VALIDATE_EVERY = 64, 400
@@ -40,7 +41,7 @@ class Heads(nn.Module):
 
 
 def corrupt(tokens, card):
-    """[B, K, T] with some tokens replaced, now and then a whole level of the user missing."""
+    """[B, K, T] with some tokens replaced, and now and then a frame or a whole level of the user missing."""
     batch, streams, frames = tokens.shape
     device = tokens.device
     chosen = torch.rand(batch, streams, frames, device=device) < CORRUPTED
@@ -52,7 +53,8 @@ def corrupt(tokens, card):
     dropped = torch.rand(batch, CODEBOOKS, 1, device=device) < LEVEL_DROPPED
     dropped[:, 0] = False
     user = tokens[:, 1 + CODEBOOKS :]
-    user = torch.where(dropped.expand_as(user), torch.full_like(user, -1), user)
+    missed = torch.rand(batch, 1, frames, device=device) < MISSED
+    user = torch.where((dropped | missed).expand_as(user), torch.full_like(user, -1), user)
     return torch.cat([tokens[:, : 1 + CODEBOOKS], user], 1)
 
 
