@@ -49,26 +49,18 @@ export { resolveModel, type ResolvedModel } from './catalogue.ts';
 export type { AdapterChoice } from './checkpoints/checkpoint.ts';
 export { CheckpointError } from './checkpoints/checkpoint-error.ts';
 
-export type BuildOptions = {
+/** Which model, and how it computes. */
+export type ModelSource = {
   /** A name of the catalogue, a repository, or the folder of a checkpoint. */
   readonly checkpoint: string;
   /** Where pulled models lie; see `resolveModel`. */
   readonly hubCacheDirectory?: string;
-  /** Built models are folders in here. */
-  readonly outputDirectory: string;
-  /** Each graph is made once for every batch size. */
-  readonly batches: readonly number[];
-  readonly kinds: readonly GraphDescription['kind'][];
-  /** Whether the frame graph also gives hidden state, logits and heard codes. */
-  readonly probes?: boolean;
   /**
    * Of the language model's matrices; if absent, that of a checkpoint that `models quantize` wrote,
    * else float32. Matrices whose width is no multiple of 32 stay plain; the codec is always float32.
    * 16 bits are for GPUs; WebGPU's adapters may lack float16 and all lack bfloat16.
    */
   readonly precision?: Precision;
-  /** Name to show people; that of the folder if absent. */
-  readonly name?: string;
   /** Low-rank adapters in place of those that the checkpoint names. */
   readonly adapters?: AdapterChoice;
   /** Strength of classifier-free guidance, 1 for none; the checkpoint's own if absent. */
@@ -83,6 +75,18 @@ export type BuildOptions = {
   /** What is to run the graphs; the CPU if absent. */
   readonly device?: Device;
   readonly keyValueType?: KeyValueWish;
+};
+
+export type BuildOptions = ModelSource & {
+  /** Built models are folders in here. */
+  readonly outputDirectory: string;
+  /** Each graph is made once for every batch size. */
+  readonly batches: readonly number[];
+  readonly kinds: readonly GraphDescription['kind'][];
+  /** Whether the frame graph also gives hidden state, logits and heard codes. */
+  readonly probes?: boolean;
+  /** Name to show people; that of the folder if absent. */
+  readonly name?: string;
 };
 
 /**
@@ -190,20 +194,7 @@ export async function buildModel(
 }
 
 /** The checkpoint as a build with these options reads it. @throws CheckpointError. */
-export async function openForBuild(
-  options: Pick<
-    BuildOptions,
-    | 'checkpoint'
-    | 'hubCacheDirectory'
-    | 'precision'
-    | 'adapters'
-    | 'guidance'
-    | 'context'
-    | 'attentionSinks'
-    | 'keyValueType'
-    | 'device'
-  >,
-): Promise<Checkpoint> {
+export async function openForBuild(options: ModelSource): Promise<Checkpoint> {
   const { adapters, hubCacheDirectory } = options;
   const { directory } = resolveModel(options.checkpoint, hubCacheDirectory);
   const { precision: wish = null, device = 'cpu' } = options;
@@ -234,7 +225,7 @@ function computedOn(device: Device, checkpoint: Checkpoint): Checkpoint {
 /** @throws CheckpointError where 8 bits are asked for and cannot be. */
 function withKeyValueType(
   checkpoint: Checkpoint,
-  { keyValueType: wish = 'auto', device = 'cpu' }: Pick<BuildOptions, 'keyValueType' | 'device'>,
+  { keyValueType: wish = 'auto', device = 'cpu' }: Pick<ModelSource, 'keyValueType' | 'device'>,
 ): Checkpoint {
   const { languageModel, precision } = checkpoint;
   if (wish === 'int8' && device !== 'cpu') {

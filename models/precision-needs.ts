@@ -1,5 +1,5 @@
 /** What each precision of a model asks of a machine, without building it. */
-import { composeGraph, openForBuild, type BuildOptions } from './build.ts';
+import { composeGraph, openForBuild, type ModelSource } from './build.ts';
 import { TENSOR_TYPE_BYTES, type Precision } from './manifest.ts';
 
 export type PrecisionNeeds = {
@@ -27,20 +27,7 @@ export type HalfPrecision = 'bf16' | 'f16';
  * @throws CheckpointError when the checkpoint cannot be used.
  */
 export async function precisionNeeds(
-  {
-    halves = [],
-    ...options
-  }: Pick<
-    BuildOptions,
-    | 'checkpoint'
-    | 'hubCacheDirectory'
-    | 'adapters'
-    | 'guidance'
-    | 'context'
-    | 'keyValueType'
-    | 'device'
-    | 'precision'
-  > & { halves?: readonly HalfPrecision[] },
+  { halves = [], ...options }: ModelSource & { halves?: readonly HalfPrecision[] },
   isEnough: (needs: PrecisionNeeds) => boolean,
 ): Promise<PrecisionNeeds[]> {
   if (options.precision !== undefined) return [await needsOf(options, options.precision)];
@@ -56,10 +43,7 @@ export async function precisionNeeds(
   return all;
 }
 
-async function needsOf(
-  options: Parameters<typeof openForBuild>[0],
-  precision: Precision,
-): Promise<PrecisionNeeds> {
+async function needsOf(options: ModelSource, precision: Precision): Promise<PrecisionNeeds> {
   const checkpoint = await openForBuild({ ...options, precision });
   const { signature } = composeGraph(checkpoint, 'frame', 1, false, options.device).finish();
   return {

@@ -4,7 +4,7 @@ import {
   buildModel,
   resolveModel,
   type AdapterChoice,
-  type BuildOptions,
+  type ModelSource,
 } from '../../models/build.ts';
 import type { GraphDescription, ModelManifest, Precision } from '../../models/manifest.ts';
 import { readLanguageModelConfig } from '../../models/checkpoints/language-model-config.ts';
@@ -25,17 +25,6 @@ import { measureReadBandwidth } from './machine/memory-bandwidth.ts';
 
 /** 192 MB, read in some hundredths of a second. */
 const PROBE_MATRICES = 3;
-
-type ModelSource = Pick<
-  BuildOptions,
-  | 'checkpoint'
-  | 'hubCacheDirectory'
-  | 'adapters'
-  | 'guidance'
-  | 'context'
-  | 'attentionSinks'
-  | 'keyValueType'
->;
 
 export interface BuiltModel {
   /** Folder with `manifest.json`. */

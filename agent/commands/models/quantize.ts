@@ -1,6 +1,6 @@
 /** `models quantize`: a checkpoint of a quarter or half the size, and what that costs. */
 import path from 'node:path';
-import { buildModel, resolveModel, type BuildOptions } from '../../../models/build.ts';
+import { buildModel, resolveModel, type ModelSource } from '../../../models/build.ts';
 import type { ModelManifest } from '../../../models/manifest.ts';
 import {
   quantizeCheckpoint,
@@ -130,7 +130,7 @@ async function tokensKept(
   const { config } = context;
   const open = async (
     checkpoint: string,
-    types: Pick<BuildOptions, 'precision' | 'adapters' | 'keyValueType'>,
+    types: Pick<ModelSource, 'precision' | 'adapters' | 'keyValueType'>,
   ): Promise<Runner> => {
     const outputDirectory = path.join(config.cacheDirectory, 'models');
     const { directory } = await inCache(outputDirectory, () =>
