@@ -36,7 +36,7 @@ class Budget:
     turn_shards: int = 50
     turns: int = 1_000
     validation_turns: int = 250
-    words_steps: int = 4_000
+    words_steps: int = 6_000
     # Of 256 dialogues of 20 s.
     dialogue_shards: int = 12
     dialogues: int = 256
