@@ -14,7 +14,8 @@ from tokenizer import load_tokenizer
 from train_transcriber import CONFIG as TRANSCRIBER_CONFIG
 from transcript import AUDIO_DELAY_SECONDS
 
-SAMPLING = dict(temp=0.5, temp_text=0.3, top_k=20, top_k_text=10)
+# The text decides which line is said: nearly always the likeliest.
+SAMPLING = dict(temp=0.5, temp_text=0.1, top_k=20, top_k_text=10)
 # Logits of the codes are recorded from this call on, for size.
 AUDIO_LOGITS_FROM = 70
 MOST_BYTES = 15_000_000
