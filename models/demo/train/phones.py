@@ -10,26 +10,24 @@ import tempfile
 
 import torch
 
-SILENCE = 0
-# espeak-ng's en-us, without stress and length; "|" is a pause between clauses. Others count as "@".
-SYMBOLS = (
-    "| @ 3 I i a aI aU eI oU OI E V 0 A O U u "
-    "p b t d k g f v T D s z S Z h tS dZ m n N l r w j"
-).split()
-PHONES = len(SYMBOLS)
-# functional.cross_entropy passes over it.
+# Names of espeak-ng's en-us, without stress and length. What is not here counts as "@".
+VOWELS = "@ 3 I i a aI aU eI oU OI E V 0 A O U u".split()
+CONSONANTS = "p b t d k g f v T D s z S Z h tS dZ m n N l r w j".split()
+SYMBOLS = ["silence", *VOWELS, *CONSONANTS]
+PHONES, SILENCE = len(SYMBOLS), 0
+ALIASES = dict(
+    pair.split("=")
+    for pair in (
+        "I2=I O2=O @2=@ I#=I aa=a a#=@ 3:=3 @L=l 0#=0 A@=A O@=O o@=O U@=U e@=E i@=i i@3=i aI3=aI aI@=aI "
+        "t2=t t#=t d#=d *=r r-=r n-=n l#=l z#=z I3=I u#=u oI=OI E#=E E2=E x=k"
+    ).split()
+)
+# Of steps where nobody knows; functional.cross_entropy passes over it.
 UNKNOWN = -100
-VOWELS = 18
-# Rough lengths: a vowel, a consonant.
+# Rough lengths.
 VOWEL, CONSONANT = 1.4, 1.0
 # A path may be off its first guess by about so many steps, and pass over a phone at this price.
 SPREAD, PASSED_OVER = 6.0, 4.0
-ALIASES = {
-    "I2": "I", "O2": "O", "@2": "@", "I#": "I", "aa": "a", "a#": "@", "3:": "3", "@L": "l", "0#": "0", "A@": "A", "O@": "O", "o@": "O",
-    "U@": "U", "e@": "E", "i@": "i", "i@3": "i", "aI3": "aI", "aI@": "aI", "t2": "t", "t#": "t", "d#": "d",
-    "*": "r", "r-": "r", "n-": "n", "l#": "l", "z#": "z", "I3": "I", "u#": "u", "oI": "OI", "E#": "E", "E2": "E",
-    "x": "k", "?": "|",
-}  # fmt: skip
 
 
 def phones_of(texts):
@@ -52,7 +50,7 @@ def phones_of(texts):
 def _phones_of_line(line):
     phones = []
     for mnemonic in re.split(r"[_\s]+", line):
-        plain = re.sub(r"[',%=;!]", "", mnemonic)
+        plain = re.sub(r"[',%=;!?]", "", mnemonic)
         plain = ALIASES.get(plain, plain).rstrip(":")
         plain = ALIASES.get(plain, plain)
         if plain:
@@ -62,7 +60,7 @@ def _phones_of_line(line):
 
 def spread(phones, first, last):
     """Steps at whose middle each phone is said, if the utterance lasts from step `first` to `last`; float."""
-    lengths = torch.tensor([VOWEL if 0 < phone < VOWELS else CONSONANT for phone in phones])
+    lengths = torch.tensor([VOWEL if SYMBOLS[phone] in VOWELS else CONSONANT for phone in phones])
     ends = lengths.cumsum(0)
     return first + (last - first) * (ends - lengths / 2) / ends[-1:]
 
