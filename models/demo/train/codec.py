@@ -80,6 +80,13 @@ def save_codec(codec, path):
     save_file({n: v.detach().cpu().to(torch.bfloat16).contiguous() for n, v in state.items()}, path)
 
 
+def quantise(codec, latent):
+    """(what the first codebook says, what all say, penalty); gradients pass the codebooks."""
+    first = codec.quantizer.rvq_first(latent, 12.5)
+    rest = codec.quantizer.rvq_rest(latent, 12.5)
+    return first.x, first.x + rest.x, first.penalty + rest.penalty
+
+
 def encode_streaming(codec, pcm):
     """Frame by frame, as at run time: whole files differ a little in the deeper levels.
 

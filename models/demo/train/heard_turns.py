@@ -10,6 +10,7 @@ import torch
 import room
 from codec import FRAME
 from microphone import HeardTurn, SoundMicrophone, add_disturbances, add_noise
+from shard_files import read_shard, shard_paths, write_shard
 from user_speech import DRAWN_WEIGHTS
 
 TURNS, BATCH = 1_000, 50
@@ -42,9 +43,8 @@ def hear_turns(folder, kind, numbers, users, codec, seed=0, turns=TURNS, device=
             for first in range(0, turns, BATCH)
             for one in _hear(chosen[first : first + BATCH], users, codec, rng, device)
         ]
-        part = path.with_suffix(".part.npz")
-        np.savez(
-            part,
+        write_shard(
+            path,
             steps=np.concatenate([steps for steps, *_ in heard]),
             frames=[len(steps) // STEPS for steps, *_ in heard],
             **{
@@ -53,7 +53,6 @@ def hear_turns(folder, kind, numbers, users, codec, seed=0, turns=TURNS, device=
             },
             rooms=_rooms(users, codec, rng, device),
         )
-        part.replace(path)
         print(f"{path.name}: {turns} turns", flush=True)
 
 
@@ -102,18 +101,19 @@ def code_turns(heard_folder, folder, kind, numbers, codec, seed=0, device="cpu")
         if path.exists():
             continue
         rng = np.random.default_rng([seed, number])
-        with np.load(heard_folder / path.name) as file:
-            shard = {name: file[name] for name in file.files}
+        shard = read_shard(heard_folder / path.name)
         steps, rooms = shard.pop("steps"), shard.pop("rooms")
-        firsts = np.cumsum(shard["frames"]) - shard["frames"]
         codes = [
-            _code_one_by_one(codec, _with_noise(steps, noise, rng), firsts, shard["frames"], device)
+            _code_one_by_one(codec, _with_noise(steps, noise, rng), shard["frames"], device)
             for noise in CODED_WITH_NOISE
         ]
-        part = path.with_suffix(".part.npz")
-        np.savez(part, **shard, codes=np.stack(codes), rooms=encode_steps(codec, rooms, device))
-        part.replace(path)
-        print(f"{path.name}: {len(firsts)} turns coded", flush=True)
+        write_shard(path, **shard, codes=np.stack(codes), rooms=encode_steps(codec, rooms, device))
+        print(f"{path.name}: {len(shard['frames'])} turns coded", flush=True)
+
+
+def _firsts(frames):
+    """Where each of the turns begins, which lie on end."""
+    return np.cumsum(frames) - frames
 
 
 def _with_noise(steps, noise, rng):
@@ -121,10 +121,10 @@ def _with_noise(steps, noise, rng):
     return steps + noise * steps.std() * rng.standard_normal(steps.shape, np.float32)
 
 
-def _code_one_by_one(codec, steps, firsts, frames, device):
+def _code_one_by_one(codec, steps, frames, device):
     """[frames * STEPS, dimension] of turns on end to [codebooks, frames]; turns do not hear each other."""
     codes = np.empty((codec.num_codebooks, int(frames.sum())), np.int16)
-    order = np.argsort(frames)
+    order, firsts = np.argsort(frames), _firsts(frames)
     for begin in range(0, len(order), BATCH):
         chosen = order[begin : begin + BATCH]
         batch = np.zeros((len(chosen), frames[chosen].max() * STEPS, steps.shape[1]), np.float32)
@@ -143,10 +143,9 @@ class HeardTurns:
 
     def __init__(self, folder, kind, users):
         self.items, self.shards, self.by_kind = users.items, [], {}
-        for path in sorted(folder.glob(f"{kind}-[0-9][0-9][0-9].npz")):
-            with np.load(path) as file:
-                shard = {name: file[name] for name in file.files}
-            shard["first"] = np.cumsum(shard["frames"]) - shard["frames"]
+        for path in shard_paths(folder, kind):
+            shard = read_shard(path)
+            shard["first"] = _firsts(shard["frames"])
             for place, item in enumerate(shard["item"]):
                 kind = self.items[item]["kind"]
                 self.by_kind.setdefault(kind, []).append((len(self.shards), place))

@@ -8,6 +8,7 @@ import torch
 from codec import encode_streaming
 from dialogue import Dialogue, Simulation
 from microphone import SoundMicrophone
+from shard_files import read_shard, shard_paths, write_shard
 
 SHARD, BATCH = 256, 32
 
@@ -29,9 +30,7 @@ def make_dialogues(folder, kind, numbers, agent, users, codec, seed=0, size=SHAR
             parts["user"].append(encode_streaming(codec, pcm).cpu().numpy().astype(np.int16))
             for name in names:
                 parts[name].append(np.stack([getattr(one, name) for one in dialogues]))
-        part = path.with_suffix(".part.npz")
-        np.savez(part, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
-        part.replace(path)
+        write_shard(path, **{name: np.concatenate(arrays) for name, arrays in parts.items()})
         print(f"{path.name}: {size} dialogues", flush=True)
 
 
@@ -40,10 +39,9 @@ class DialogueStore:
 
     def __init__(self, folder, kind):
         self.arrays = {}
-        for path in sorted(folder.glob(f"{kind}-[0-9][0-9][0-9].npz")):
-            with np.load(path) as file:
-                for name in file.files:
-                    self.arrays.setdefault(name, []).append(file[name])
+        for path in shard_paths(folder, kind):
+            for name, array in read_shard(path).items():
+                self.arrays.setdefault(name, []).append(array)
         self.arrays = {n: torch.from_numpy(np.concatenate(a)) for n, a in self.arrays.items()}
         self.size = len(self.arrays["text"])
 

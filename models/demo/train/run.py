@@ -242,16 +242,19 @@ class Pipeline:
 
     def train_together(self, method, result):
         """One model, by a process for each processor."""
-        result.with_suffix(".team").unlink(missing_ok=True)
+        meeting_file = result.with_suffix(".team")
+        meeting_file.unlink(missing_ok=True)
         size = self.threads if self.device == "cpu" else 1
         context = multiprocessing.get_context("spawn")
         others = [
-            context.Process(target=train_beside, args=(self, method, rank, size), daemon=True)
+            context.Process(
+                target=train_beside, args=(self, method, rank, size, meeting_file), daemon=True
+            )
             for rank in range(1, size)
         ]
         for other in others:
             other.start()
-        train_beside(self, method, 0, size)
+        train_beside(self, method, 0, size, meeting_file)
         for other in others:
             other.join()
 
@@ -394,7 +397,7 @@ class Pipeline:
         return {kind: DialogueStore(self.work / "dialogues", kind) for kind in ("voice", "text")}
 
 
-def train_beside(pipeline, method, rank, size):
+def train_beside(pipeline, method, rank, size, meeting_file):
     """A training of the pipeline's, in one of `size` processes."""
     import torch
     from team import Team
@@ -403,7 +406,10 @@ def train_beside(pipeline, method, rank, size):
         torch.set_num_threads(1)
     # Products may be rounded to bfloat16: enough to learn from, and a third faster.
     torch.set_float32_matmul_precision("medium")
-    getattr(pipeline, method)(Team(rank, size))
+    team = Team(rank, size)
+    team.join(meeting_file)
+    getattr(pipeline, method)(team)
+    team.leave()
 
 
 def call_on_one_thread(pipeline, method, numbers):

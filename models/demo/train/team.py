@@ -1,5 +1,6 @@
 """Processes of one thread each that train one model: two threads of one process were slower."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,16 +22,22 @@ class Team:
                 "gloo", f"file://{meeting_file}", rank=self.rank, world_size=self.size
             )
 
+    def leave(self):
+        """So that this process can join for the next training."""
+        if self.size > 1:
+            distributed.destroy_process_group()
+
     @property
     def leads(self):
         return self.rank == 0
 
-    def draw_apart(self, rng, step):
-        """The same weights as the leader's, other data. @param step The training's, which may go on."""
+    def draw_apart(self, state):
+        """The same weights as the leader's, other data; the leader alone saves. @param state TrainingState."""
         if not self.leads:
-            torch.manual_seed(1_000 * self.rank + step)
-            apart = np.random.default_rng([self.rank, step])
-            rng.bit_generator.state = apart.bit_generator.state
+            torch.manual_seed(1_000 * self.rank + state.step)
+            apart = np.random.default_rng([self.rank, state.step])
+            state.rng.bit_generator.state = apart.bit_generator.state
+            state.every = math.inf
 
     def average_gradients(self, parameters):
         if self.size == 1:

@@ -15,7 +15,7 @@ import torch.nn.functional as functional
 from torch import nn
 
 import room
-from codec import DIMENSION, FRAME, SAMPLE_RATE, build_codec, save_codec
+from codec import DIMENSION, FRAME, SAMPLE_RATE, build_codec, quantise, save_codec
 from microphone import add_noise
 from spectral_loss import spectral_loss
 from tokenizer import PIECES
@@ -133,12 +133,11 @@ def fit_codebooks(quantizer, latents):
         latents = latents - centroids[torch.cdist(latents, centroids).argmin(1)]
 
 
-def quantise(codec, latent, step, warm_steps, bank):
-    """(first level's output, that of all levels, penalty); unquantised during the warm-up."""
-    quantizers = codec.quantizer.rvq_first, codec.quantizer.rvq_rest
+def quantise_or_warm_up(codec, latent, step, warm_steps, bank):
+    """As `quantise`; unquantised during the warm-up."""
     if step >= warm_steps:
-        first, rest = (quantizer(latent, 12.5) for quantizer in quantizers)
-        return first.x, first.x + rest.x, first.penalty + rest.penalty
+        return quantise(codec, latent)
+    quantizers = codec.quantizer.rvq_first, codec.quantizer.rvq_rest
     inner = [quantizer.input_proj(latent) for quantizer in quantizers]
     outer = [quantizer.output_proj(x) for quantizer, x in zip(quantizers, inner)]
     if step >= warm_steps - FITTED_STEPS:
@@ -167,7 +166,7 @@ def train_codec(path, users, lines, features, places, tokenizer, steps, warm_ste
         latent = codec.encoder(pcm[:, None])
         (latent,) = codec.encoder_transformer(latent)
         latent = codec._to_framerate(latent)
-        first, every, commitment = quantise(codec, latent, state.step, warm_steps, bank)
+        first, every, commitment = quantise_or_warm_up(codec, latent, state.step, warm_steps, bank)
         decoded = LINES + DECODED_USERS
         (hidden,) = codec.decoder_transformer(codec._to_encoder_framerate(every[:decoded]))
         sound = codec.decoder(hidden)[..., :SAMPLES][:, 0]

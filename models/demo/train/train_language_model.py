@@ -158,7 +158,6 @@ def transcript_head_path(path):
 
 def train_language_model(path, codec_path, batches, validation, steps, device, team=Team()):
     """@param batches TrainingBatches; @param validation {name: DialogueStore}."""
-    team.join(path.with_suffix(".team"))
     torch.manual_seed(0)
     model = build_language_model()
     initialise(model, codec_path)
@@ -166,9 +165,7 @@ def train_language_model(path, codec_path, batches, validation, steps, device, t
     heads = Heads().to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, heads), lr=PEAK_RATE, betas=(0.9, 0.95))
     state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, batches.rng)
-    if not team.leads:
-        state.every = steps + 1
-        team.draw_apart(batches.rng, state.step)
+    team.draw_apart(state)
     parameters = [*model.parameters(), *heads.parameters()]
     averages = Averages()
     while state.step < steps:

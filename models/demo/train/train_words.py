@@ -3,8 +3,9 @@
 A reader that is thrown away afterwards sees the quantised frames. Its memory reads them as the language
 model will, one after another, never ahead: it names the kind of the question and writes a transcript half a
 second late. Its ear names the phones, in those frames alone and a few around them, which holds for
-wordings that nobody has trained, too. What they get wrong teaches through the codebooks. The convolutions stay as train_codec.py left them, so that a turn
-is heard once for all steps; the decoder is trained afterwards, on the codes that come out of this.
+wordings that nobody has trained, too. What they get wrong teaches through the codebooks. The convolutions
+stay as train_codec.py left them, so that a turn is heard once for all steps; the decoder is trained
+afterwards, on the codes that come out of this.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from agent_streams import PAD
-from codec import DIMENSION, FRAME, load_codec, save_codec
+from codec import DIMENSION, FRAME, load_codec, quantise, save_codec
 from dialogue import ANSWER, NO_KIND
 from heard_turns import STEPS, convolve
 from phones import PHONES, SILENCE, align, phones_of, spread
@@ -132,13 +133,11 @@ class Lines:
         return torch.stack(parts).transpose(1, 2)
 
 
-def quantise(codec, steps):
-    """(what the first codebook says, what all say, penalty, frames before); gradients pass the codebooks."""
+def quantise_steps(codec, steps):
+    """(what the first codebook says, what all say, penalty, frames before)"""
     (latent,) = codec.encoder_transformer(steps)
     latent = codec._to_framerate(latent)
-    first = codec.quantizer.rvq_first(latent, 12.5)
-    rest = codec.quantizer.rvq_rest(latent, 12.5)
-    return first.x, first.x + rest.x, first.penalty + rest.penalty, latent
+    return *quantise(codec, latent), latent
 
 
 def read(reader, first, every):
@@ -159,11 +158,11 @@ def codebooks(codec):
     return [layer._codebook for quantizer in quantizers for layer in quantizer.vq.layers]
 
 
-def validate(codec, reader, turns, tokenizer, device):
+def validate(codec, reader, reading, device):
     """Shares of turns whose kind is named right after their end, of pieces that are written, of phones."""
     codec.eval()
     reader.eval()
-    reading = Turns(turns, tokenizer, np.random.default_rng(1))
+    turns = reading.turns
     places = [
         (shard, place)
         for shard in turns.shards
@@ -173,7 +172,7 @@ def validate(codec, reader, turns, tokenizer, device):
     ][:VALIDATED]
     with torch.no_grad():
         steps, kinds, transcript, *phones = (x.to(device) for x in reading.draw(places))
-        kind, written, scores = read(reader, *quantise(codec, steps)[:2])
+        kind, written, scores = read(reader, *quantise_steps(codec, steps)[:2])
         last = kinds != NO_KIND
         last[:, :-1] &= ~last[:, 1:]
         kind_right = (kind.argmax(-1) == kinds)[last].float().mean()
@@ -188,10 +187,10 @@ def validate(codec, reader, turns, tokenizer, device):
 
 def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, device, team=Team()):
     """@param begin_path The codec to continue with; @param turns, validation HeardTurns, {name: HeardTurns}."""
-    team.join(path.with_suffix(".team"))
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     codec = load_codec(begin_path).to(device)
+    readings = {name: Turns(heard, tokenizer, rng) for name, heard in validation.items()}
     turns, lines = Turns(turns, tokenizer, rng), Lines(codec, sounds, rng, device)
     codec.train()
     reader = Reader().to(device)
@@ -203,9 +202,7 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
     parameters = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     state = TrainingState(path.with_suffix(".state"), [codec, reader], optimizer, rng)
-    if not team.leads:
-        state.every = steps + 1
-        team.draw_apart(rng, state.step)
+    team.draw_apart(state)
     averages = Averages()
     while state.step < steps:
         is_reading = state.step < READING_STEPS
@@ -215,7 +212,7 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
         heard += NOISE * heard.std() * torch.randn_like(heard)
         with torch.set_grad_enabled(not is_reading):
             every_step = torch.cat([heard, lines.draw().to(device)])
-            first, every, commitment, latent = quantise(codec, every_step)
+            first, every, commitment, latent = quantise_steps(codec, every_step)
         kind, written, phone = read(reader, first[:USERS], every[:USERS])
         with torch.no_grad():
             aligned = align(phone.log_softmax(-1) * (state.step >= GUESSING_STEPS), *phones)
@@ -252,9 +249,8 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
         if state.step % 50 == 0 and team.leads:
             print(f"words {state.step}/{steps} {averages.take()}", flush=True)
         if team.leads and (state.step % VALIDATE_EVERY == 0 or state.step == steps):
-            for name, heard_users in validation.items():
-                found = validate(codec, reader, heard_users, tokenizer, device)
-                print(f"  {name}: {found}", flush=True)
+            for name, reading in readings.items():
+                print(f"  {name}: {validate(codec, reader, reading, device)}", flush=True)
     if team.leads:
         save_codec(codec.eval(), path)
         state.finish()
