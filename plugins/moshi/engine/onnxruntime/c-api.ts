@@ -20,6 +20,7 @@ const SIGNATURES = {
   EnableProfiling: { slot: 14, parameters: ['void *', PATH] },
   SetSessionLogSeverityLevel: { slot: 22, parameters: ['void *', 'int'] },
   SetIntraOpNumThreads: { slot: 24, parameters: ['void *', 'int'] },
+  CreateRunOptions: { slot: 39, parameters: ['void *'] },
   CreateTensorAsOrtValue: {
     slot: 48,
     parameters: ['void *', 'void *', 'size_t', 'int', 'void *'],
@@ -36,6 +37,7 @@ const SIGNATURES = {
   ReleaseMemoryInfo: { slot: 94, parameters: ['void *'], returns: 'void' },
   ReleaseSession: { slot: 95, parameters: ['void *'], returns: 'void' },
   ReleaseValue: { slot: 96, parameters: ['void *'], returns: 'void' },
+  ReleaseRunOptions: { slot: 97, parameters: ['void *'], returns: 'void' },
   ReleaseSessionOptions: { slot: 100, parameters: ['void *'], returns: 'void' },
   SessionEndProfiling: { slot: 110, parameters: ['void *', 'void *', 'void *'] },
   GetAvailableProviders: { slot: 125, parameters: ['void *', 'void *'] },
@@ -49,6 +51,7 @@ const SIGNATURES = {
   BindInput: { slot: 136, parameters: ['void *', 'str', 'void *'] },
   BindOutput: { slot: 137, parameters: ['void *', 'str', 'void *'] },
   AddInitializer: { slot: 150, parameters: ['void *', 'str', 'void *'] },
+  AddRunConfigEntry: { slot: 165, parameters: ['void *', 'str', 'str'] },
   CreatePrepackedWeightsContainer: { slot: 166, parameters: ['void *'] },
   ReleasePrepackedWeightsContainer: { slot: 167, parameters: ['void *'], returns: 'void' },
   CreateSessionWithPrepackedWeightsContainer: {
@@ -64,6 +67,7 @@ const SIGNATURES = {
     slot: 216,
     parameters: ['void *', 'str', 'void *', 'void *', 'size_t'],
   },
+  UpdateCUDAProviderOptionsWithValue: { slot: 263, parameters: ['void *', 'str', 'void *'] },
   CopyTensors: { slot: 386, parameters: ['void *', 'void *', 'void *', 'void *', 'size_t'] },
 } satisfies Record<string, Signature>;
 

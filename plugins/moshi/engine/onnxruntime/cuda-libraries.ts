@@ -11,6 +11,7 @@ import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import koffi from 'koffi';
 
+import { CudaRuntime } from './cuda-runtime.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
 
 /** Where `moshi cuda install` puts them. */
@@ -22,9 +23,11 @@ export const PROVIDER_FILES = [
   'libonnxruntime_providers_cuda.so',
 ];
 
+const RUNTIME_LIBRARY = 'libcudart.so.13';
+
 /** What the provider is linked with, each after those it needs itself. */
 const LINKED_LIBRARIES = [
-  'libcudart.so.13',
+  RUNTIME_LIBRARY,
   'libcublasLt.so.13',
   'libcublas.so.13',
   'libcurand.so.10',
@@ -36,20 +39,6 @@ const DRIVER_LIBRARY = 'libcuda.so.1';
 /** cuDNN and NVRTC are many libraries that open each other by name: what is open already is found. */
 const LAZY_LIBRARIES = /^lib(nvrtc|cudnn)[\w-]*\.so\.\d+$/;
 
-/** The device's memory, by NVIDIA's runtime: ONNX Runtime's CopyTensors knows no CUDA. */
-export type CudaMemory = {
-  /** Bytes that nobody has taken. @throws OnnxRuntimeError. */
-  freeBytes: () => number;
-  /** @returns the address. @throws OnnxRuntimeError, also where there is no room. */
-  allocate: (bytes: number) => bigint;
-  /** @throws OnnxRuntimeError. */
-  free: (address: bigint) => void;
-  /** Either address may be the host's. Blocks until done. @throws OnnxRuntimeError. */
-  copy: (to: bigint, from: bigint, bytes: number) => void;
-  /** @throws OnnxRuntimeError. */
-  zero: (address: bigint, bytes: number) => void;
-};
-
 /** Holds what was opened: koffi closes libraries that are collected. */
 const OPENED: unknown[] = [];
 
@@ -58,13 +47,13 @@ const OPENED: unknown[] = [];
  * path is.
  *
  * @param nodeLibrary - onnxruntime-node's library.
- * @returns the path by which ONNX Runtime finds its provider, and how to copy.
+ * @returns the path by which ONNX Runtime finds its provider, and NVIDIA's runtime.
  * @throws OnnxRuntimeError naming what is missing and how to get it.
  */
 export function openCudaLibraries(
   nodeLibrary: string,
   directory: string = CUDA_DIRECTORY,
-): { library: string; memory: CudaMemory } {
+): { library: string; cuda: CudaRuntime } {
   for (const file of PROVIDER_FILES) {
     if (!existsSync(join(directory, file))) {
       throw OnnxRuntimeError.missingCuda(`${file} is not in ${directory}`, 'files');
@@ -75,7 +64,7 @@ export function openCudaLibraries(
     open(file, directory);
   }
   openLazyLibraries(directory);
-  return { library: linkBeside(nodeLibrary, directory), memory: openMemory(directory) };
+  return { library: linkBeside(nodeLibrary, directory), cuda: openRuntime(directory) };
 }
 
 /** Prefers the folder's, else what the system's loader finds. */
@@ -129,43 +118,9 @@ function linkBeside(nodeLibrary: string, directory: string): string {
   return link;
 }
 
-/** cudaMemcpyDefault: the addresses themselves say whose they are. */
-const COPY_BY_ADDRESS = 4;
-/** cudaErrorMemoryAllocation. */
-const OUT_OF_MEMORY = 2;
-
-function openMemory(directory: string): CudaMemory {
-  const own = join(directory, 'libcudart.so.13');
-  const runtime = koffi.load(existsSync(own) ? own : 'libcudart.so.13');
-  OPENED.push(runtime);
-  const call = (name: string, parameters: string[]): ((...values: unknown[]) => void) => {
-    const native = runtime.func(name, 'int', parameters);
-    return (...values) => {
-      const code = native(...values) as number;
-      if (code !== 0) {
-        const reason = code === OUT_OF_MEMORY ? 'out of memory' : 'the CUDA runtime refused it';
-        throw OnnxRuntimeError.failed(name, code, reason);
-      }
-    };
-  };
-  const copy = call('cudaMemcpy', ['void *', 'void *', 'size_t', 'int']);
-  const set = call('cudaMemset', ['void *', 'int', 'size_t']);
-  const allocate = call('cudaMalloc', ['void *', 'size_t']);
-  const free = call('cudaFree', ['void *']);
-  const getInfo = call('cudaMemGetInfo', ['void *', 'void *']);
-  return {
-    freeBytes: () => {
-      const [left, all] = [new BigUint64Array(1), new BigUint64Array(1)];
-      getInfo(left, all);
-      return Number(left[0]);
-    },
-    allocate: (bytes) => {
-      const address = new BigUint64Array(1);
-      allocate(address, bytes);
-      return address[0] ?? 0n;
-    },
-    free: (address) => free(address),
-    copy: (to, from, bytes) => copy(to, from, bytes, COPY_BY_ADDRESS),
-    zero: (address, bytes) => set(address, 0, bytes),
-  };
+function openRuntime(directory: string): CudaRuntime {
+  const own = join(directory, RUNTIME_LIBRARY);
+  const library = koffi.load(existsSync(own) ? own : RUNTIME_LIBRARY);
+  OPENED.push(library);
+  return new CudaRuntime(library);
 }

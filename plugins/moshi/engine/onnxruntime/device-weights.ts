@@ -4,18 +4,18 @@
  */
 import type { WeightDescription } from '../../../../models/manifest.ts';
 import type { CApi } from './c-api.ts';
-import type { CudaMemory } from './cuda-libraries.ts';
+import type { CudaRuntime } from './cuda-runtime.ts';
 import { WeightFiles, weightValue } from './weight-files.ts';
 
 export class DeviceWeights {
   readonly #api: CApi;
-  readonly #cuda: CudaMemory;
+  readonly #cuda: CudaRuntime;
   readonly #deviceInfo: bigint;
   /** By folder and name. */
   readonly #values = new Map<string, bigint>();
   readonly #addresses: bigint[] = [];
 
-  constructor(api: CApi, cuda: CudaMemory) {
+  constructor(api: CApi, cuda: CudaRuntime) {
     this.#api = api;
     this.#cuda = cuda;
     this.#deviceInfo = api.create('CreateMemoryInfo', 'Cuda', 0, 0, 0);
@@ -38,6 +38,7 @@ export class DeviceWeights {
         }
       }
     } finally {
+      this.#cuda.finish();
       files.close();
     }
   }
@@ -66,7 +67,7 @@ export class DeviceWeights {
     // In a file tensors may begin at any byte; kernels read many numbers at once.
     const address = this.#cuda.allocate(weight.lengthBytes);
     this.#addresses.push(address);
-    this.#cuda.copy(address, source, weight.lengthBytes);
+    this.#cuda.enqueueCopy(address, source, weight.lengthBytes);
     const value = weightValue(this.#api, this.#deviceInfo, address, weight);
     this.#values.set(key, value);
     return value;

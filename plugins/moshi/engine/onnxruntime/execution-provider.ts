@@ -37,6 +37,15 @@ const CUDA_OPTIONS = {
   arena_extend_strategy: 'kSameAsRequested',
 };
 
+/** How a session uses its device. */
+export type DeviceUse = {
+  device: Device;
+  /** Nodes that stay on the host whatever the device has kernels for. */
+  hostNodes: readonly string[];
+  /** CUDA: the cudaStream_t that frames are put in; null elsewhere. */
+  stream: bigint | null;
+};
+
 const WEBGPU_PREFIX = 'ep.webgpuexecutionprovider';
 
 /**
@@ -47,7 +56,7 @@ const WEBGPU_PREFIX = 'ep.webgpuexecutionprovider';
 export function appendExecutionProvider(
   api: CApi,
   sessionOptions: bigint,
-  { device, hostNodes }: { device: Device; hostNodes: readonly string[] },
+  { device, hostNodes, stream }: DeviceUse,
 ): void {
   switch (device) {
     case 'cpu':
@@ -60,6 +69,8 @@ export function appendExecutionProvider(
       try {
         const { keys, values, count } = keysAndValues(CUDA_OPTIONS);
         api.call('UpdateCUDAProviderOptions', options, keys.addresses, values.addresses, count);
+        const name = 'user_compute_stream';
+        api.call('UpdateCUDAProviderOptionsWithValue', options, name, stream);
         api.call('SessionOptionsAppendExecutionProvider_CUDA_V2', sessionOptions, options);
       } finally {
         api.call('ReleaseCUDAProviderOptions', options);

@@ -5,8 +5,9 @@
  * All calls block and must come from one thread. Whoever opens a runtime disposes of it.
  */
 import type { WeightDescription } from '../../../../models/manifest.ts';
-import { openCudaLibraries, type CudaMemory } from './cuda-libraries.ts';
 import { addressOf, CApi, readString, readStrings } from './c-api.ts';
+import { openCudaLibraries } from './cuda-libraries.ts';
+import type { CudaRuntime } from './cuda-runtime.ts';
 import {
   appendExecutionProvider,
   DEVICE_MEMORY,
@@ -18,6 +19,7 @@ import { locateLibrary, openLibrary } from './library.ts';
 import { OnnxRuntimeError } from './onnx-runtime-error.ts';
 import type { RunTraffic } from './run-traffic.ts';
 import { SharedWeights } from './shared-weights.ts';
+import { StagedTensors } from './staged-tensors.ts';
 import {
   pinCallingThread,
   requireProcessors,
@@ -47,7 +49,9 @@ export class OnnxRuntime {
   readonly #api: CApi;
   readonly #environment: bigint;
   readonly #hostMemory: bigint;
-  readonly #cuda: CudaMemory | null;
+  readonly #cuda: CudaRuntime | null;
+  /** With which a run is only enqueued; null where it is done when it returns. */
+  readonly #runOptions: bigint | null;
   readonly #sessions: GraphSession[] = [];
   readonly #states: StateTensor[] = [];
   #sharedWeights: SharedWeights | null = null;
@@ -59,7 +63,7 @@ export class OnnxRuntime {
     const nodeLibrary = locateLibrary();
     const cuda = device === 'cuda' ? openCudaLibraries(nodeLibrary) : null;
     const { table, version } = openLibrary(cuda?.library ?? nodeLibrary);
-    this.#cuda = cuda?.memory ?? null;
+    this.#cuda = cuda?.cuda ?? null;
     this.version = version;
     this.device = device;
     this.#api = new CApi(table);
@@ -69,6 +73,11 @@ export class OnnxRuntime {
     }
     this.#environment = this.#api.create('CreateEnv', LOG_LEVEL_ERROR, 'moshi');
     this.#hostMemory = this.#api.create('CreateMemoryInfo', 'Cpu', 0, 0, 0);
+    this.#runOptions = this.#cuda === null ? null : this.#api.create('CreateRunOptions');
+    if (this.#runOptions !== null) {
+      const key = 'disable_synchronize_execution_providers';
+      this.#api.call('AddRunConfigEntry', this.#runOptions, key, '1');
+    }
   }
 
   /** Providers that this build of the library knows by name; their own libraries may be missing. */
@@ -126,7 +135,8 @@ export class OnnxRuntime {
         this.#api.call('AddSessionConfigEntry', options, key, value);
       }
       try {
-        appendExecutionProvider(this.#api, options, { device: this.device, hostNodes });
+        const stream = this.#cuda?.stream ?? null;
+        appendExecutionProvider(this.#api, options, { device: this.device, hostNodes, stream });
       } catch (error) {
         throw OnnxRuntimeError.missingProvider(this.device, this.availableProviders(), error);
       }
@@ -135,7 +145,7 @@ export class OnnxRuntime {
         device: this.device,
         hostMemory: this.#hostMemory,
         cuda: this.#cuda,
-        allocate: (layout, rows) => this.#allocate(layout, rows, handle),
+        runOptions: this.#runOptions,
       });
       this.#sessions.push(session);
       if (processors?.[0] !== undefined) {
@@ -191,7 +201,11 @@ export class OnnxRuntime {
       const host = new HostTensor(layout, rows);
       return new StateTensor(this.#api, this.#hostMemory, layout, rows, host, null);
     }
-    const { value, info } = this.#allocate(layout, rows, session.handle);
+    this.#deviceMemory ??= this.#openDeviceMemory(memory.name, session.handle);
+    const { info, allocator } = this.#deviceMemory;
+    const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
+    const type = ELEMENT_TYPES[layout.type];
+    const value = this.#api.create('CreateTensorAsOrtValue', allocator, shape, shape.length, type);
     const state = new StateTensor(this.#api, info, layout, rows, null, {
       value,
       environment: this.#environment,
@@ -202,19 +216,9 @@ export class OnnxRuntime {
     return state;
   }
 
-  /** [rows, ...rowShape] on the device, with anything in it. */
-  #allocate(layout: RowLayout, rows: number, session: bigint): DeviceTensor {
-    if (this.#deviceMemory === null) {
-      const name = DEVICE_MEMORY[this.device]?.name ?? 'Cpu';
-      const info = this.#api.create('CreateMemoryInfo', name, 0, 0, 0);
-      const allocator = this.#api.create('CreateAllocator', session, info);
-      this.#deviceMemory = { info, allocator };
-    }
-    const { info, allocator } = this.#deviceMemory;
-    const shape = BigInt64Array.from([rows, ...layout.rowShape], BigInt);
-    const type = ELEMENT_TYPES[layout.type];
-    const value = this.#api.create('CreateTensorAsOrtValue', allocator, shape, shape.length, type);
-    return { value, info };
+  #openDeviceMemory(name: string, session: bigint): { info: bigint; allocator: bigint } {
+    const info = this.#api.create('CreateMemoryInfo', name, 0, 0, 0);
+    return { info, allocator: this.#api.create('CreateAllocator', session, info) };
   }
 
   /** Frees everything that came from this runtime; nothing of it may be used afterwards. */
@@ -234,26 +238,29 @@ export class OnnxRuntime {
     }
     this.#sharedWeights?.dispose();
     this.#deviceWeights?.dispose();
+    if (this.#runOptions !== null) {
+      this.#api.call('ReleaseRunOptions', this.#runOptions);
+    }
+    this.#cuda?.dispose();
     this.#api.call('ReleaseMemoryInfo', this.#hostMemory);
     this.#api.call('ReleaseEnv', this.#environment);
   }
 }
 
-type DeviceTensor = { value: bigint; info: bigint };
-
 /** Where a session's inputs and outputs are. */
 type SessionMemory = {
   device: Device;
   hostMemory: bigint;
-  cuda: CudaMemory | null;
-  allocate: (layout: RowLayout, rows: number) => DeviceTensor;
+  cuda: CudaRuntime | null;
+  /** Of every run; null for the default. */
+  runOptions: bigint | null;
 };
 
-/** ONNX Runtime waits for its stream at the end of a run, before it returns. */
+/** At the end of a run, for all that was enqueued before. */
 const RUN_WAITS = 1;
 
-/** A copy to make before or after each run. */
-type Crossing = { to: bigint; from: bigint; bytes: number };
+/** Of one direction, the first `batch` rows each. */
+type Crossing = { name: string; tensor: HostTensor; batch: number };
 
 /** One loaded graph with its fixed inputs and outputs. */
 export class GraphSession {
@@ -261,8 +268,10 @@ export class GraphSession {
   readonly #api: CApi;
   readonly #binding: bigint;
   readonly #memory: SessionMemory;
-  readonly #before: Crossing[] = [];
-  readonly #after: Crossing[] = [];
+  /** What an NVIDIA device gets before each run, and gives after it. */
+  readonly #crossing: { inputs: Crossing[]; outputs: Crossing[] } = { inputs: [], outputs: [] };
+  /** Once the first run has begun. */
+  #staged: { inputs: StagedTensors; outputs: StagedTensors } | null = null;
   /** Other devices copy a host input when it is bound, so there it is bound again before each run. */
   readonly #rebindsInputs: boolean;
   readonly #hostInputs: { name: string; value: bigint }[] = [];
@@ -285,9 +294,7 @@ export class GraphSession {
   /** Makes the first `batch` rows of a host tensor an input of every run. */
   bindInput(name: string, tensor: HostTensor, batch: number): void {
     if (this.#memory.cuda !== null) {
-      const { value, address, host, bytes } = this.#stage(tensor, batch);
-      this.#api.call('BindInput', this.#binding, name, value);
-      this.#before.push({ to: address, from: host, bytes });
+      this.#crossing.inputs.push({ name, tensor, batch });
       return;
     }
     const value = this.#wrap(tensor, batch);
@@ -301,9 +308,7 @@ export class GraphSession {
   /** Makes the first `batch` rows of a host tensor receive an output of every run. */
   bindOutput(name: string, tensor: HostTensor, batch: number): void {
     if (this.#memory.cuda !== null) {
-      const { value, address, host, bytes } = this.#stage(tensor, batch);
-      this.#api.call('BindOutput', this.#binding, name, value);
-      this.#after.push({ to: host, from: address, bytes });
+      this.#crossing.outputs.push({ name, tensor, batch });
       return;
     }
     this.#api.call('BindOutput', this.#binding, name, this.#wrap(tensor, batch));
@@ -312,19 +317,23 @@ export class GraphSession {
     }
   }
 
-  /** The same place on the device in every run, as recorded graphs need it. */
-  #stage(
-    tensor: HostTensor,
-    batch: number,
-  ): { value: bigint; address: bigint; host: bigint; bytes: number } {
-    const { value } = this.#memory.allocate(tensor.layout, batch);
-    this.#values.push(value);
-    this.#keepAlive.push(tensor);
+  /** Gives inputs and outputs their places on the device. */
+  #stage(cuda: CudaRuntime): { inputs: StagedTensors; outputs: StagedTensors } {
+    const place = (crossing: Crossing[], bind: 'BindInput' | 'BindOutput'): StagedTensors => {
+      const staged = new StagedTensors(cuda, crossing);
+      const info = this.#api.create('CreateMemoryInfo', 'Cuda', 0, 0, 0);
+      for (const [index, { name, tensor, batch }] of crossing.entries()) {
+        const address = staged.addresses[index] ?? 0n;
+        const value = wrapMemory(this.#api, info, { address, layout: tensor.layout, rows: batch });
+        this.#values.push(value);
+        this.#api.call(bind, this.#binding, name, value);
+      }
+      this.#api.call('ReleaseMemoryInfo', info);
+      return staged;
+    };
     return {
-      value,
-      address: this.#api.create('GetTensorMutableData', value),
-      host: addressOf(tensor.bytes()),
-      bytes: rowBytes(tensor.layout) * batch,
+      inputs: place(this.#crossing.inputs, 'BindInput'),
+      outputs: place(this.#crossing.outputs, 'BindOutput'),
     };
   }
 
@@ -340,15 +349,16 @@ export class GraphSession {
     }
   }
 
-  /** Counted from what `run` goes through. */
+  /** Counted from what `run` goes through; of an NVIDIA device after the first run. */
   get traffic(): RunTraffic {
-    const toDevice = [...this.#before.map(({ bytes }) => bytes), ...this.#copiedBytes.inputs];
-    const toHost = [...this.#after.map(({ bytes }) => bytes), ...this.#copiedBytes.outputs];
+    const staged = this.#staged;
+    const toDevice = staged === null ? this.#copiedBytes.inputs : [staged.inputs.bytes];
+    const toHost = staged === null ? this.#copiedBytes.outputs : [staged.outputs.bytes];
     const isOwnMemory = DEVICE_MEMORY[this.#memory.device] === null;
     return {
       toDevice: { copies: toDevice.length, bytes: sum(toDevice) },
       toHost: { copies: toHost.length, bytes: sum(toHost) },
-      hostWaits: isOwnMemory ? 0 : this.#before.length + RUN_WAITS + toHost.length,
+      hostWaits: isOwnMemory ? 0 : RUN_WAITS + (staged === null ? toHost.length : 0),
     };
   }
 
@@ -357,18 +367,40 @@ export class GraphSession {
     return this.#runs;
   }
 
+  /**
+   * After everything is bound, before the first run whose states count: on an NVIDIA device ONNX Runtime
+   * makes two steps of the first run, one to take memory and one to record.
+   *
+   * @returns Whether it ran: states are then as after some steps.
+   */
+  prepare(): boolean {
+    const records = this.#memory.cuda !== null;
+    if (records) {
+      this.#step();
+    }
+    return records;
+  }
+
   /** Computes one step from the bound inputs into the bound outputs. */
   run(): void {
     this.#runs += 1;
+    this.#step();
+  }
+
+  #step(): void {
     for (const { name, value } of this.#hostInputs) {
       this.#api.call('BindInput', this.#binding, name, value);
     }
-    for (const { to, from, bytes } of this.#before) {
-      this.#memory.cuda?.copy(to, from, bytes);
-    }
-    this.#api.call('RunWithBinding', this.handle, null, this.#binding);
-    for (const { to, from, bytes } of this.#after) {
-      this.#memory.cuda?.copy(to, from, bytes);
+    const { cuda, runOptions } = this.#memory;
+    if (cuda === null) {
+      this.#api.call('RunWithBinding', this.handle, runOptions, this.#binding);
+    } else {
+      this.#staged ??= this.#stage(cuda);
+      this.#staged.inputs.send();
+      this.#api.call('RunWithBinding', this.handle, runOptions, this.#binding);
+      this.#staged.outputs.receive();
+      cuda.finish();
+      this.#staged.outputs.arrive();
     }
     if (this.#rebindsInputs) {
       this.#api.call('SynchronizeBoundOutputs', this.#binding);
@@ -389,6 +421,8 @@ export class GraphSession {
     for (const value of this.#values) {
       this.#api.call('ReleaseValue', value);
     }
+    this.#staged?.inputs.dispose();
+    this.#staged?.outputs.dispose();
   }
 
   dispose(): void {
@@ -413,7 +447,7 @@ type DeviceState = {
   environment: bigint;
   hostMemory: bigint;
   /** Null where memory has handles instead of addresses: then only whole tensors can be copied. */
-  cuda: CudaMemory | null;
+  cuda: CudaRuntime | null;
 };
 
 /** Memory of one state for all rows, on the device. */
@@ -453,7 +487,7 @@ export class StateTensor {
     if (this.host !== null) {
       this.host.bytes().fill(0);
     } else if (cuda !== null) {
-      cuda.zero(this.#address(), rowBytes(this.layout) * this.rows);
+      cuda.enqueueZeros(this.#address(), rowBytes(this.layout) * this.rows);
     } else {
       const zeros = new HostTensor(this.layout, this.rows);
       this.#copy(zeros, this.#window(0, this.rows), 'to-device');
@@ -469,7 +503,7 @@ export class StateTensor {
     }
     const cuda = this.#device?.cuda ?? null;
     if (cuda !== null) {
-      cuda.zero(this.#address() + BigInt(row * bytes), bytes);
+      cuda.enqueueZeros(this.#address() + BigInt(row * bytes), bytes);
       return;
     }
     // A handle instead of an address: the whole tensor goes through the host, but only at a reset.
@@ -491,7 +525,7 @@ export class StateTensor {
     if (cuda !== null) {
       const bytes = rowBytes(this.layout);
       const source = this.#address() + BigInt(from * bytes);
-      cuda.copy(target.#address() + BigInt(to * bytes), source, bytes);
+      cuda.enqueueCopy(target.#address() + BigInt(to * bytes), source, bytes);
       return;
     }
     const theirs = target.#read();

@@ -6,9 +6,8 @@ export type RunTraffic = {
   toHost: { copies: number; bytes: number };
   /**
    * How often the host waits for the device. None on the CPU, where a run is computed by the thread
-   * that asks for it. On CUDA each copy from or to memory that is not page-locked waits for the stream
-   * (CUDA Runtime API, "API synchronization behavior"), and so does the end of the run. On WebGPU the
-   * host waits at the end of the run and at most for every output.
+   * that asks for it. On CUDA copies and the recorded run are put into one stream, whose end is waited
+   * for once. On WebGPU the host waits at the end of the run and at most for every output.
    */
   hostWaits: number;
 };

@@ -96,6 +96,9 @@ export class GraphSet {
       for (const [index, state] of largest.states.entries()) {
         session.bindState(state, this.#states[index] as StateTensor, batch);
       }
+      if (session.prepare()) {
+        this.#states.forEach((state) => state.zero());
+      }
     }
   }
 
