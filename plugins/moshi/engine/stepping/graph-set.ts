@@ -9,9 +9,11 @@ import { join } from 'node:path';
 import type { GraphDescription, TensorDescription } from '../../../../models/manifest.ts';
 import { deviceMemoryNeeds, refuseTooLittleMemory } from '../model/memory-needs.ts';
 import { graphsFor, ModelDirectoryError, type ModelDirectory } from '../model/model-directory.ts';
-import type { GraphSession, OnnxRuntime, StateTensor } from '../onnxruntime/onnx-runtime.ts';
+import type { GraphSession } from '../onnxruntime/graph-session.ts';
+import type { OnnxRuntime } from '../onnxruntime/onnx-runtime.ts';
 import { OnnxRuntimeError } from '../onnxruntime/onnx-runtime-error.ts';
 import type { RunTraffic } from '../onnxruntime/run-traffic.ts';
+import type { StateTensor } from '../onnxruntime/state-tensor.ts';
 import { HostTensor, rowBytes, type RowLayout } from '../onnxruntime/tensor.ts';
 import type { OperatorThreads } from '../onnxruntime/thread-pinning.ts';
 
