@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 SAMPLE_RATE, FRAME = 24_000, 1_920
 DIMENSION, CODEBOOKS, CODES = 128, 8, 256
+# Steps of the convolutions in a frame.
+STEPS = 2
 
 torch.set_flush_denormal(True)
 
@@ -85,6 +87,14 @@ def quantise(codec, latent):
     first = codec.quantizer.rvq_first(latent, 12.5)
     rest = codec.quantizer.rvq_rest(latent, 12.5)
     return first.x, first.x + rest.x, first.penalty + rest.penalty
+
+
+def quantise_steps(codec, steps):
+    """(what the first codebook says, what all say, penalty, frames before); all but the penalty
+    [B, DIMENSION, frames]. @param steps [B, DIMENSION, frames * STEPS] What the convolutions say."""
+    (latent,) = codec.encoder_transformer(steps)
+    latent = codec._to_framerate(latent)
+    return *quantise(codec, latent), latent
 
 
 def encode_streaming(codec, pcm):

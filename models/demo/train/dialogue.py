@@ -36,6 +36,7 @@ class Dialogue:
     speech: np.ndarray  # uint8, whether the user speaks
     active: np.ndarray  # uint8, whether the model speaks
     transcript: np.ndarray  # int16, what the user says as a text stream
+    phones: np.ndarray  # [FRAMES * STEPS] int16, what is said, or UNKNOWN
 
 
 class Simulation:
@@ -59,6 +60,7 @@ class Simulation:
             speech=np.zeros(FRAMES, np.uint8),
             active=np.zeros(FRAMES, np.uint8),
             transcript=np.full(FRAMES, PAD, np.int16),
+            phones=self.microphone.phones,
         )
         self._converse()
         self.result.heard = self.microphone.finish(self.voice)

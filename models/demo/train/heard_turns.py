@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 import room
-from codec import FRAME
+from codec import FRAME, STEPS
+from ear import expected_phones, listen
 from microphone import HeardTurn, SoundMicrophone, add_disturbances, add_noise
 from shard_files import read_shard, shard_paths, write_shard
+from phones import phones_of
 from user_speech import DRAWN_WEIGHTS
 
 TURNS, BATCH = 1_000, 50
 # Frames of the room before a turn, and after it.
 SHORTEST_LEAD, LONGEST_LEAD, TAIL = 4, 9, 6
 ROOM_FRAMES, ROOMS = 256, 10
-# Steps of the convolutions in a frame.
-STEPS = 2
 # The same turns are coded several times, with noise of these deviations on what the convolutions say, so that
 # nobody learns their codes by heart.
 CODED_WITH_NOISE = 0.0, 0.1, 0.15, 0.2
@@ -93,9 +93,10 @@ def _rooms(users, codec, rng, device):
     return convolve(codec, np.clip(pcm, -1, 1), device)
 
 
-def code_turns(heard_folder, folder, kind, numbers, codec, seed=0, device="cpu"):
-    """Writes `folder`/KIND-NNN.npz: the turns of `heard_folder` with codes in place of steps."""
+def code_turns(heard_folder, folder, kind, numbers, users, codec, ear, seed=0, device="cpu"):
+    """Writes `folder`/KIND-NNN.npz: the turns of `heard_folder` with codes and phones in place of steps."""
     folder.mkdir(parents=True, exist_ok=True)
+    phones = phones_of(item["text"] for item in users.items)
     for number in numbers:
         path = folder / f"{kind}-{number:03d}.npz"
         if path.exists():
@@ -107,7 +108,14 @@ def code_turns(heard_folder, folder, kind, numbers, codec, seed=0, device="cpu")
             _code_one_by_one(codec, _with_noise(steps, noise, rng), shard["frames"], device)
             for noise in CODED_WITH_NOISE
         ]
-        write_shard(path, **shard, codes=np.stack(codes), rooms=encode_steps(codec, rooms, device))
+        said = [phones[users.items[item]["text"]] for item in shard["item"]]
+        write_shard(
+            path,
+            **shard,
+            codes=np.stack(codes),
+            phones=_phones_one_by_one(codec, ear, steps, shard, said, device),
+            rooms=encode_steps(codec, rooms, device),
+        )
         print(f"{path.name}: {len(shard['frames'])} turns coded", flush=True)
 
 
@@ -124,18 +132,40 @@ def _with_noise(steps, noise, rng):
 def _code_one_by_one(codec, steps, frames, device):
     """[frames * STEPS, dimension] of turns on end to [codebooks, frames]; turns do not hear each other."""
     codes = np.empty((codec.num_codebooks, int(frames.sum())), np.int16)
+    for chosen, batch, spans in _batches(steps, frames):
+        found = encode_steps(codec, batch, device)
+        for row, span in enumerate(spans):
+            codes[:, span] = found[row, :, : frames[chosen[row]]]
+    return codes
+
+
+def _phones_one_by_one(codec, ear, steps, shard, said, device):
+    """[frames * STEPS] of turns on end. @param said Phones of each turn."""
+    frames = shard["frames"]
+    phones = np.empty(int(frames.sum()) * STEPS, np.int16)
+    for chosen, batch, spans in _batches(steps, frames):
+        begins = shard["lead"][chosen] * FRAME + shard["offset"][chosen]
+        ends = begins + shard["samples"][chosen]
+        expected = expected_phones(zip([said[place] for place in chosen], begins, ends))
+        inputs = torch.from_numpy(batch).to(device).transpose(1, 2)
+        found = listen(ear, codec, inputs, [part.to(device) for part in expected]).cpu().numpy()
+        for row, span in enumerate(spans):
+            length = frames[chosen[row]] * STEPS
+            phones[span.start * STEPS : span.stop * STEPS] = found[row, :length]
+    return phones
+
+
+def _batches(steps, frames):
+    """Yields (which turns, what the convolutions say of them [B, most * STEPS, dimension], the frames of each)."""
     order, firsts = np.argsort(frames), _firsts(frames)
     for begin in range(0, len(order), BATCH):
         chosen = order[begin : begin + BATCH]
+        spans = [slice(first, first + length) for first, length in zip(firsts[chosen], frames[chosen])]
         batch = np.zeros((len(chosen), frames[chosen].max() * STEPS, steps.shape[1]), np.float32)
-        for row, place in enumerate(chosen):
-            part = steps[firsts[place] * STEPS : (firsts[place] + frames[place]) * STEPS]
+        for row, span in enumerate(spans):
+            part = steps[span.start * STEPS : span.stop * STEPS]
             batch[row, : len(part)] = part
-        found = encode_steps(codec, batch, device)
-        for row, place in enumerate(chosen):
-            span = slice(firsts[place], firsts[place] + frames[place])
-            codes[:, span] = found[row, :, : frames[place]]
-    return codes
+        yield chosen, batch, spans
 
 
 class HeardTurns:
@@ -172,6 +202,7 @@ class HeardTurns:
             offset=int(shard["offset"][place]),
             samples=int(shard["samples"][place]),
             codes=codes[:, first : first + frames],
+            phones=shard["phones"][first * STEPS : (first + frames) * STEPS],
             lead=int(shard["lead"][place]),
         )
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import room
-from codec import CODEBOOKS, FRAME, SAMPLE_RATE
+from codec import CODEBOOKS, FRAME, SAMPLE_RATE, STEPS
+from phones import UNKNOWN
 from synthesisers import TAIL_SAMPLES
 
 # Of conversations with knocks, with other people's talk, with an echo of the model's voice.
@@ -41,6 +42,7 @@ class SpokenTurn(Turn):
 @dataclass
 class HeardTurn(Turn):
     codes: np.ndarray  # [8, lead + frames + tail]
+    phones: np.ndarray  # [(lead + frames + tail) * STEPS]
     lead: int
 
 
@@ -76,6 +78,7 @@ class SoundMicrophone:
         self.users, self.rng = users, rng
 
     def begin(self, frames):
+        self.phones = np.full(frames * STEPS, UNKNOWN, np.int16)
         self.pcm = np.zeros(frames * FRAME, np.float32)
         self.gain = room.level(self.rng)
 
@@ -119,6 +122,7 @@ class CodeMicrophone:
         self.turns, self.rng = turns, rng
 
     def begin(self, frames):
+        self.phones = np.full(frames * STEPS, UNKNOWN, np.int16)
         self.codes = np.empty((CODEBOOKS, frames), np.int16)
         self.codes[:] = self.turns.draw_room(frames, self.rng)
 
@@ -127,9 +131,10 @@ class CodeMicrophone:
 
     def place(self, turn, onset):
         first = onset - turn.lead
-        part = turn.codes[:, max(0, -first) : self.codes.shape[1] - first]
-        first = max(0, first)
-        self.codes[:, first : first + part.shape[1]] = part
+        span = slice(max(0, -first), min(turn.codes.shape[1], self.codes.shape[1] - first))
+        begin, end = first + span.start, first + span.stop
+        self.codes[:, begin:end] = turn.codes[:, span]
+        self.phones[begin * STEPS : end * STEPS] = turn.phones[span.start * STEPS : span.stop * STEPS]
 
     def finish(self, voice):
         """[8, frames] int16."""

@@ -218,10 +218,19 @@ class Pipeline:
 
     def code_training_shards(self, numbers):
         from codec import load_codec
+        from ear import load_ear
         from heard_turns import code_turns
 
-        codec = load_codec(self.codec).to(self.device)
-        code_turns(self.heard, self.coded, "train", numbers, codec, device=self.device)
+        code_turns(
+            self.heard,
+            self.coded,
+            "train",
+            numbers,
+            self._users("train"),
+            load_codec(self.codec).to(self.device),
+            load_ear(self.codec).to(self.device),
+            device=self.device,
+        )
 
     def make_dialogues(self):
         for kind in ("voice", "text"):

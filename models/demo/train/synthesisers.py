@@ -1,4 +1,4 @@
-"""Six families of synthesiser, whose voices play the users of the simulated conversations.
+"""Seven families of synthesiser, whose voices play the users of the simulated conversations.
 
 Every family has `say(text, voice, random)`: mono float32 at 24 kHz, speed and pitch drawn from
 `random`. One of them, hibari, also speaks the model's own lines (agent_speech.py).
@@ -28,6 +28,7 @@ VOICES = {
     "espeak": ESPEAK_VARIANTS,
     "flite": ["kal16", "awb", "rms", "slt"],
     "festival": ["cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone"],
+    "pico": ["en-US", "en-GB"],
     "hibari": ["heart"],
     "piper": ["joe"],
     "kokoro": ["jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo"],
@@ -41,9 +42,9 @@ HELD_OUT_VOICES = {
 }
 
 # How often each family is heard, in the shards that all families share and in those of the quick ones:
-# a sentence takes espeak, flite and festival 15 to 80 ms, Kokoro over a second.
+# a sentence takes espeak, flite, festival and Pico 15 to 80 ms, Kokoro over a second.
 FAMILY_SHARES = {"espeak": 0.4, "flite": 0.24, "hibari": 0.16, "piper": 0.15, "kokoro": 0.05}
-QUICK_FAMILY_SHARES = {"espeak": 0.5, "flite": 0.3, "festival": 0.2}
+QUICK_FAMILY_SHARES = {"espeak": 0.3, "flite": 0.25, "festival": 0.15, "pico": 0.3}
 
 
 def is_held_out(family, voice):
@@ -114,6 +115,22 @@ class Festival:
         speech = f'(utt.synth (Utterance Text "{quoted}"))'
         commands = [f"(voice_{voice})", stretch, f"(utt.save.wave {speech} \"@OUT\" 'riff)"]
         return change_speaker(*run_to_wav(["festival", "--batch", *commands]), factor)
+
+
+class Pico:
+    """SVOX Pico, two women's voices of statistical units."""
+
+    def __init__(self):
+        import ttspico
+
+        self.engines = {voice: ttspico.TtsEngine(voice) for voice in VOICES["pico"]}
+
+    def say(self, text, voice, random):
+        engine, factor = self.engines[voice], random.uniform(0.72, 1.2)
+        engine.pitch = random.randint(75, 130)
+        engine.rate = round(random.uniform(80, 135) / factor)
+        sound = np.frombuffer(engine.speak(text), np.int16).astype(np.float32) / 32_768
+        return change_speaker(sound, 16_000, factor)
 
 
 class HibariUser:
@@ -211,6 +228,7 @@ class Synthesisers:
                 "espeak": Espeak,
                 "flite": Flite,
                 "festival": Festival,
+                "pico": Pico,
                 "hibari": lambda: HibariUser(self.hibari),
                 "piper": Piper,
                 "kokoro": lambda: Kokoro(self.hibari),

@@ -1,9 +1,9 @@
 """Trains the small Moshi on the simulated dialogues.
 
 It differs from LMModel.forward in this: the depth transformer runs on the frames in which the model
-speaks and a few others; input tokens are corrupted a little; three heads that are thrown away afterwards
+speaks and a few others; input tokens are corrupted a little; four heads that are thrown away afterwards
 read the state: the kind of the question, whether the user speaks, and what, as a transcript half a second
-late. The last makes the state listen to words rather than to whole phrases.
+late and as phones a little late. The last two make the state listen to words rather than to whole phrases.
 """
 
 import torch
@@ -12,10 +12,11 @@ from moshi.models.lm_utils import _delay_sequence
 from safetensors.torch import save_file
 from torch import nn
 
-from codec import CODEBOOKS
+from codec import CODEBOOKS, STEPS
 from dialogue import NO_KIND
 from agent_streams import PAD
 from language_model import CONFIG, build_language_model, initialise, is_user_embedding
+from phones import PHONES, SILENCE, UNKNOWN
 from repertoire import KINDS
 from team import Team
 from training_state import Averages, TrainingState, cosine_rate
@@ -24,9 +25,11 @@ from training_state import Averages, TrainingState, cosine_rate
 BATCH, PEAK_RATE = 16, 1.5e-3
 # Share of the tokens that are replaced by others, of the user's frames that are not heard, and of
 # conversations that lack one of the user's levels.
-CORRUPTED, MISSED, LEVEL_DROPPED = 0.04, 0.06, 0.1
+CORRUPTED, MISSED, LEVEL_DROPPED = 0.06, 0.08, 0.15
 # Share of the model's spoken frames whose codes are learnt: all lines are known after a few hundred steps.
 EARLY_STEPS, EARLY_SHARE, LATER_SHARE, SILENT_SHARE = 300, 0.5, 0.12, 0.03
+# Frames from a phone to its name: one in which it is heard, and two in which it is understood.
+PHONES_LATE = 3
 VALIDATED, VALIDATE_EVERY = 64, 400
 
 
@@ -38,6 +41,7 @@ class Heads(nn.Module):
         self.kind = nn.Linear(CONFIG["dim"], len(KINDS))
         self.speech = nn.Linear(CONFIG["dim"], 1)
         self.transcript = nn.Linear(CONFIG["dim"], CONFIG["text_card"])
+        self.phones = nn.Linear(CONFIG["dim"], STEPS * PHONES)
 
 
 def corrupt(tokens, card):
@@ -106,6 +110,8 @@ def losses(model, heads, batch, corrupts, spoken_share):
         transcript.transpose(1, 2), batch["transcript"], reduction="none"
     )
     heard = (batch["transcript"] > PAD).float()
+    phones = heads.phones(hidden).float().reshape(rows, frames * STEPS, PHONES)
+    said = functional.pad(batch["phones"], (PHONES_LATE * STEPS, 0), value=UNKNOWN)[:, : frames * STEPS]
     found = {
         "text": 4 * text_loss.mean() + (text_loss * words).sum() / words.sum(),
         "codes": (code_loss * known).sum() / known.sum().clamp(min=1),
@@ -117,6 +123,7 @@ def losses(model, heads, batch, corrupts, spoken_share):
             heads.speech(hidden)[..., 0], batch["speech"].float()
         ),
         "transcript": transcript_loss.mean() + (transcript_loss * heard).sum() / heard.sum(),
+        "phones": functional.cross_entropy(phones.transpose(1, 2), said, ignore_index=UNKNOWN),
     }
     with torch.no_grad():
         asked = batch["kinds"] != NO_KIND
@@ -125,6 +132,7 @@ def losses(model, heads, batch, corrupts, spoken_share):
             "code": ((audio.argmax(-1) == expected[:, 1:]) & known).sum() / known.sum(),
             "heard": ((transcript.argmax(-1) == batch["transcript"]) * heard).sum() / heard.sum(),
             "kind": (kinds.argmax(-1) == batch["kinds"])[asked].float().mean(),
+            "phone": (phones.argmax(-1) == said)[said > SILENCE].float().mean(),
         }
     return found, right
 

@@ -13,13 +13,13 @@ import torch
 import torch.distributed as distributed
 import torch.nn.functional as functional
 from torch import nn
-from torch.nn.utils.rnn import pad_sequence
 
 from agent_streams import PAD
-from codec import DIMENSION, FRAME, load_codec, quantise, save_codec
+from codec import DIMENSION, FRAME, STEPS, load_codec, quantise_steps, save_codec
 from dialogue import ANSWER, NO_KIND
-from heard_turns import STEPS, convolve
-from phones import PHONES, SILENCE, align, phones_of, spread
+from ear import Ear, both, expected_phones, save_ear
+from heard_turns import convolve
+from phones import SILENCE, align, phones_of
 from repertoire import KINDS
 from team import Team
 from tokenizer import PIECES
@@ -29,7 +29,7 @@ from transcript import write_words
 FRAMES = 36
 # Turns of a step, and stretches of the model's own lines, of each process.
 USERS, LINES = 60, 4
-READER_SIZE, EAR_SIZE = 256, 192
+READER_SIZE = 256
 # Of frames that the memory does not see.
 MISSED = 0.08
 CODEC_RATE, READER_RATE = 8e-4, 2e-3
@@ -55,20 +55,14 @@ class Reader(nn.Module):
         self.memory = nn.GRU(READER_SIZE, READER_SIZE, 2, batch_first=True, dropout=0.1)
         self.kind = nn.Linear(READER_SIZE, len(KINDS))
         self.transcript = nn.Linear(READER_SIZE, PIECES)
-        self.ear = nn.Sequential(
-            nn.Conv1d(2 * DIMENSION, EAR_SIZE, 5, padding=2),
-            nn.GELU(),
-            nn.Dropout(0.1),
-            nn.Conv1d(EAR_SIZE, STEPS * PHONES, 1),
-        )
+        self.ear = Ear()
 
     def forward(self, frames):
         seen = frames
         if self.training:
             seen = frames * (torch.rand(frames.shape[:2], device=frames.device) > MISSED)[..., None]
         state, _ = self.memory(self.input(seen))
-        phones = self.ear(frames.transpose(1, 2)).transpose(1, 2)
-        return self.kind(state), self.transcript(state), phones.reshape(len(frames), -1, PHONES)
+        return self.kind(state), self.transcript(state), self.ear(frames)
 
 
 class Turns:
@@ -80,8 +74,8 @@ class Turns:
         self.phones = phones_of(item["text"] for item in turns.items)
 
     def draw(self, places=None):
-        """(steps [B, dimension, FRAMES * STEPS], kinds [B, FRAMES], transcript [B, FRAMES], phones [B, most],
-        guesses [B, most], lengths [B]), of which the last three are as `align` takes them.
+        """(steps [B, dimension, FRAMES * STEPS], kinds [B, FRAMES], transcript [B, FRAMES], and what
+        `expected_phones` gives).
 
         @param places Of the turns; drawn when absent.
         """
@@ -90,7 +84,7 @@ class Turns:
         steps = np.zeros((len(places), FRAMES * STEPS, DIMENSION), np.float32)
         kinds = np.full((len(places), FRAMES), NO_KIND, np.int64)
         transcript = np.full((len(places), FRAMES), PAD, np.int64)
-        phones, guesses = [], []
+        spoken = []
         for row, (shard, place) in enumerate(places):
             first, frames = shard["first"][place], shard["frames"][place]
             heard = shard["steps"][first * STEPS : (first + min(frames, FRAMES)) * STEPS]
@@ -102,18 +96,12 @@ class Turns:
             transcript[row, frames:] = PAD
             end = end_sample // FRAME
             kinds[row, end : min(frames, end + ANSWER + 1)] = KINDS.index(item["kind"])
-            said, per_sample = self.phones[item["text"]], STEPS / FRAME
-            first_step, last_step = begin * per_sample, end_sample * per_sample
-            middles = spread(said, first_step, last_step).tolist()
-            phones.append(torch.tensor([SILENCE, *said, SILENCE]))
-            guesses.append(torch.tensor([first_step - 1, *middles, last_step]))
+            spoken.append((self.phones[item["text"]], begin, end_sample))
         return (
             torch.from_numpy(steps).transpose(1, 2),
             torch.from_numpy(kinds),
             torch.from_numpy(transcript),
-            pad_sequence(phones, batch_first=True),
-            pad_sequence(guesses, batch_first=True),
-            torch.tensor([len(one) for one in phones]),
+            *expected_phones(spoken),
         )
 
 
@@ -131,17 +119,6 @@ class Lines:
         firsts = [int(self.rng.integers(last)) * STEPS for _ in range(LINES)]
         parts = [self.steps[first : first + FRAMES * STEPS] for first in firsts]
         return torch.stack(parts).transpose(1, 2)
-
-
-def quantise_steps(codec, steps):
-    """(what the first codebook says, what all say, penalty, frames before)"""
-    (latent,) = codec.encoder_transformer(steps)
-    latent = codec._to_framerate(latent)
-    return *quantise(codec, latent), latent
-
-
-def read(reader, first, every):
-    return reader(torch.cat([first, every], 1).transpose(1, 2))
 
 
 def share_codebooks(codec, team):
@@ -172,7 +149,7 @@ def validate(codec, reader, reading, device):
     ][:VALIDATED]
     with torch.no_grad():
         steps, kinds, transcript, *phones = (x.to(device) for x in reading.draw(places))
-        kind, written, scores = read(reader, *quantise_steps(codec, steps)[:2])
+        kind, written, scores = reader(both(*quantise_steps(codec, steps)[:2]))
         last = kinds != NO_KIND
         last[:, :-1] &= ~last[:, 1:]
         kind_right = (kind.argmax(-1) == kinds)[last].float().mean()
@@ -186,7 +163,10 @@ def validate(codec, reader, reading, device):
 
 
 def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, device, team=Team()):
-    """@param begin_path The codec to continue with; @param turns, validation HeardTurns, {name: HeardTurns}."""
+    """Writes the codec, and its ear beside it.
+
+    @param begin_path The codec to continue with; @param turns, validation HeardTurns, {name: HeardTurns}.
+    """
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     codec = load_codec(begin_path).to(device)
@@ -213,7 +193,7 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
         with torch.set_grad_enabled(not is_reading):
             every_step = torch.cat([heard, lines.draw().to(device)])
             first, every, commitment, latent = quantise_steps(codec, every_step)
-        kind, written, phone = read(reader, first[:USERS], every[:USERS])
+        kind, written, phone = reader(both(first[:USERS], every[:USERS]))
         with torch.no_grad():
             aligned = align(phone.log_softmax(-1) * (state.step >= GUESSING_STEPS), *phones)
         written_loss = functional.cross_entropy(
@@ -252,5 +232,6 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
             for name, reading in readings.items():
                 print(f"  {name}: {validate(codec, reader, reading, device)}", flush=True)
     if team.leads:
+        save_ear(reader.ear, path)
         save_codec(codec.eval(), path)
         state.finish()

@@ -9,7 +9,7 @@ from dialogue import Dialogue, Simulation
 from microphone import CodeMicrophone
 
 # Share of a batch that was simulated as sound: with echoes, and voices over each other.
-SIMULATED = 0.25
+SIMULATED = 0.125
 # In the others users interrupt often and seldom fall silent, so that they say more.
 INTERRUPTING, AFTER_SILENCE = 0.5, 0.02
 
