@@ -55,7 +55,7 @@ test('describes the demo: graphs, states, sampling and vocabulary', async () => 
     heardCodebooks: 8,
     maxDelay: 1,
     paddingToken: 3,
-    sampling: { textTemperature: 0.3, audioTemperature: 0.5, textTopK: 10, audioTopK: 20 },
+    sampling: { textTemperature: 0.1, audioTemperature: 0.5, textTopK: 10, audioTopK: 20 },
     noise: { textWidth: 250, audioWidth: 250 },
   });
   expect(manifest.graphs.map(({ kind, batch }) => [kind, batch])).toEqual([['frame', 1]]);

@@ -4,12 +4,12 @@ export function DemoNotice() {
     <details className="demo">
       <summary>This is a tiny demo model</summary>
       <p>
-        It has 4 million parameters instead of 7 billion: it greets, answers a handful of questions
-        (try “What is your name?” or “Tell me a joke.”) and stops when you interrupt. For the real
-        one, give the service a folder with Moshi’s weights and start it again:
+        It has 4 million parameters instead of 7 billion: it knows 42 lines (try “What can you do?”,
+        “Tell me a joke.”, “Can I interrupt you?”) and stops when you interrupt. For the real one,
+        fetch its weights and start the service with them:
       </p>
       <pre>
-        <code>MOSHI_MODEL=/path/to/moshi npm start</code>
+        <code>{'npm run moshi -- models pull moshiko\nMOSHI_MODEL=moshiko npm start'}</code>
       </pre>
     </details>
   );

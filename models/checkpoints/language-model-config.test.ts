@@ -13,7 +13,7 @@ function parse(changes: Record<string, unknown>): LanguageModelConfig {
 
 test('derives the widths and the weight sets of the demo', () => {
   const config = parse({});
-  expect(config.temporal).toMatchObject({ dimension: 192, hidden: 528, context: 75, heads: 4 });
+  expect(config.temporal).toMatchObject({ dimension: 192, hidden: 528, context: 125, heads: 4 });
   expect(config.depth?.transformer).toMatchObject({ dimension: 64, hidden: 176, context: 8 });
   expect(config.depth).toMatchObject({ weightSets: 8, schedule: [0, 1, 2, 3, 4, 5, 6, 7] });
   expect(config.maxDelay).toBe(1);

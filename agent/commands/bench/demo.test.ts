@@ -27,7 +27,8 @@ test('the demo model greets, answers, stops when interrupted, and lets noise be 
   expect(exitCode).toBe(0);
   const report = JSON.parse(stdout) as DemoReport;
   const { seen } = report.answers;
-  expect(seen).toMatchObject({ questions: 4, greeted: 4, unanswered: 0, spokeOver: 0 });
+  // One of the four is a long story, which gets an “mm-hm” while it goes on.
+  expect(seen).toMatchObject({ questions: 4, greeted: 4, unanswered: 0, spokeOver: 1 });
   expect(seen.right).toBeGreaterThanOrEqual(2);
   expect(seen.delayMs.p50).toBeGreaterThan(300);
   expect(seen.delayMs.p95).toBeLessThan(900);

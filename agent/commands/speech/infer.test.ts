@@ -162,7 +162,7 @@ describe('bad input gets one line that says what to do', () => {
     ['nothing to say', ['--in', SPEECH, '--say', ''], /nothing to say: the text is empty/],
     [
       'too much to say',
-      ['--in', SPEECH, '--say', 'one two '.repeat(400)],
+      ['--in', SPEECH, '--say', 'one two '.repeat(600)],
       /tokens, 1000 are the most: make it shorter/,
     ],
     [

@@ -93,5 +93,5 @@ test('the demo model greets and says its name in a stock AgentSession', async ()
   const loudFrames = loudspeaker.frames.filter((frame) =>
     frame.data.some((sample) => Math.abs(sample) > 1_000),
   );
-  expect(loudFrames.length).toBeGreaterThan(40);
+  expect(loudFrames.length).toBeGreaterThan(30);
 }, 60_000);
