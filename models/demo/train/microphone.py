@@ -1,8 +1,9 @@
 """What the model hears of a conversation: sound of a simulated room, or codes of turns heard before.
 
 Two kinds with the same use: `begin()` a conversation, `draw_turn()` of a user, `place()` it where it is
-said. Sound is true to rooms: echo, several voices at once, one noise throughout. Codes cost nothing, so
-that no conversation need be heard twice.
+said; `phones` tells which phone is said in each step, as far as it is known. Sound is true to rooms: echo,
+several voices at once, one noise throughout. Codes cost nothing, so that no conversation need be heard
+twice.
 """
 
 from dataclasses import dataclass
