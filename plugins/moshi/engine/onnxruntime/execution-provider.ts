@@ -10,14 +10,12 @@ export type DeviceMemory = {
   name: string;
   /** True if states of integers live in this process, where the nodes that compute them run. */
   keepsIntegersOnHost: boolean;
-  /** True if inputs and outputs have a place of their own there, the same in every run. */
-  stagesTensors: boolean;
 };
 
 export const DEVICE_MEMORY: Record<Device, DeviceMemory | null> = {
   cpu: null,
-  cuda: { name: 'Cuda', keepsIntegersOnHost: false, stagesTensors: true },
-  webgpu: { name: 'WebGPU_Buffer', keepsIntegersOnHost: true, stagesTensors: false },
+  cuda: { name: 'Cuda', keepsIntegersOnHost: false },
+  webgpu: { name: 'WebGPU_Buffer', keepsIntegersOnHost: true },
 };
 
 export const PROVIDER_NAMES: Record<Device, string> = {

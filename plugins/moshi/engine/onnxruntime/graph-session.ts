@@ -46,8 +46,7 @@ export class GraphSession {
     this.handle = handle;
     this.#api = api;
     this.#memory = memory;
-    const there = DEVICE_MEMORY[memory.device];
-    this.#rebindsInputs = there !== null && !there.stagesTensors;
+    this.#rebindsInputs = DEVICE_MEMORY[memory.device] !== null && memory.cuda === null;
     this.#binding = api.create('CreateIoBinding', handle);
   }
 
