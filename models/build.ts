@@ -57,7 +57,8 @@ export type ModelSource = {
   readonly hubCacheDirectory?: string;
   /**
    * Of the language model's matrices; if absent, that of a checkpoint that `models quantize` wrote,
-   * else float32. Matrices whose width is no multiple of 32 stay plain; the codec is always float32.
+   * else float32. Matrices whose width is no multiple of 32 stay plain. What listens in
+   * the codec is always float32; with q8 and q4 a CPU makes the voice with matrices of 8 bits, too.
    * 16 bits are for GPUs; WebGPU's adapters may lack float16 and all lack bfloat16.
    */
   readonly precision?: Precision;
@@ -216,10 +217,12 @@ export async function openForBuild(options: ModelSource): Promise<Checkpoint> {
 }
 
 function computedOn(device: Device, checkpoint: Checkpoint): Checkpoint {
+  // A GPU reads the voice's matrices in no time, and without rounding what they are multiplied with.
+  const convertedVoice = device === 'cpu' ? checkpoint.convertedVoice : null;
   const type = COMPUTED_IN[device][checkpoint.precision];
-  if (type === undefined) return checkpoint;
+  if (type === undefined) return { ...checkpoint, convertedVoice };
   const languageModelWeights = new HalfWeights(checkpoint.languageModelWeights, type);
-  return { ...checkpoint, languageModelWeights };
+  return { ...checkpoint, convertedVoice, languageModelWeights };
 }
 
 /** @throws CheckpointError where 8 bits are asked for and cannot be. */
@@ -390,11 +393,11 @@ function describeTranscription(
 }
 
 /**
- * Hard links, or copies across file systems, of weight files that lie in different folders, and the
- * converted weights of the language model, which codec graphs do without.
+ * Hard links, or copies across file systems, of weight files that lie in different folders, and what is
+ * converted of them; codec graphs do without the language model's.
  */
 async function gatherWeights(
-  { weightFiles, converted }: Checkpoint,
+  { weightFiles, converted, convertedVoice }: Checkpoint,
   needsLanguageModel: boolean,
   draft: string,
   directory: string,
@@ -405,8 +408,8 @@ async function gatherWeights(
     const target = join(draft, folder, fileName);
     await link(path, target).catch(() => copyFile(path, target));
   }
-  if (converted !== null && needsLanguageModel) {
-    await converted.weights.write(join(draft, folder, converted.fileName));
+  for (const file of [needsLanguageModel ? converted : null, convertedVoice]) {
+    await file?.weights.write(join(draft, folder, file.fileName));
   }
   return join(directory, folder);
 }

@@ -85,6 +85,7 @@ test('the same checkpoint makes the same bytes', async () => {
     expect(readdirSync(manifest.weightsDirectory).sort()).toEqual([
       'language-model.safetensors',
       'mimi.safetensors',
+      'voice.safetensors',
     ]);
   }
   const [one, other] = [first, second].map(({ manifest }) =>

@@ -2,8 +2,8 @@
  * Mimi: 80 ms of speech to one column of codes and back.
  *
  * Source: kyutai-labs/moshi@e6a55d2 moshi/moshi/models/compression.py (MimiModel) and
- * moshi/moshi/modules/resample.py (ConvDownsample1d, ConvTrUpsample1d). Everything is float32: a less
- * exact distance would choose other codes. Letters: B rows, L latent width, T latents per frame.
+ * moshi/moshi/modules/resample.py (ConvDownsample1d, ConvTrUpsample1d). Whatever chooses codes is
+ * float32: a less exact distance would choose others. Letters: B rows, L latent width, T latents per frame.
  */
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { TensorView } from '../checkpoints/safetensors.ts';
@@ -68,12 +68,14 @@ export function mimiDecoder(
 /** ProjectedTransformer: [B, T, L] → [B, T, L] through a transformer of perhaps another width. */
 function latentTransformer(
   graph: GraphBuilder,
-  { mimi: config, mimiWeights: file }: Checkpoint,
+  { mimi: config, mimiWeights, convertedVoice }: Checkpoint,
   side: 'encoder' | 'decoder',
   rows: StreamRows,
   latents: Value,
 ): Value {
   const { batch } = graph;
+  const file =
+    side === 'decoder' && convertedVoice !== null ? convertedVoice.weights.source : mimiWeights;
   const length = config.latentsPerFrame;
   const latentWidth = config.seanet.dimension;
   const width = config.transformer.dimension;

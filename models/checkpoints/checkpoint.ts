@@ -17,7 +17,8 @@ import { parseHubName } from '../hub/checkpoint-files.ts';
 import { CachedRepository } from '../hub/hub-cache.ts';
 import type { Precision } from '../manifest.ts';
 import { readMimiConfig, type MimiConfig } from './mimi-config.ts';
-import { openWeights, type OpenedWeights } from './layouts/open-weights.ts';
+import { openWeights, type ConvertedFile, type OpenedWeights } from './layouts/open-weights.ts';
+import { voiceInBlocks } from './layouts/voice-weights.ts';
 import { SafetensorsFile } from './safetensors.ts';
 import type { WeightSource } from './weight-source.ts';
 
@@ -34,8 +35,10 @@ export type Checkpoint = LanguageModel & {
   readonly weightsDirectory: string | null;
   /** Files that graphs refer to by these names. */
   readonly weightFiles: readonly { readonly path: string; readonly fileName: string }[];
-  /** A file that the build must write, where graphs cannot use the checkpoint's own. */
-  readonly converted: OpenedWeights['converted'];
+  /** The language model, where graphs cannot use the checkpoint's own file. */
+  readonly converted: ConvertedFile | null;
+  /** What the codec's voice is made with, in blocks; null: with the weights of its own file. */
+  readonly convertedVoice: ConvertedFile | null;
   /** Strength of the low-rank adapters that are merged into the matrices; null where there are none. */
   readonly adapterScaling: number | null;
   /** Of the language model's matrices. */
@@ -83,21 +86,18 @@ export async function openCheckpoint(
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
+  const modelName = together ? basename(modelPath) : 'language-model.safetensors';
   const adapters = await findAdapters(directory, languageModel, adapterChoice, hubCacheDirectory);
-  const weights = await openWeights(
-    modelPath,
-    together ? basename(modelPath) : 'language-model.safetensors',
-    languageModel,
-    adapters,
-    precision,
-  );
+  const weights = await openWeights(modelPath, modelName, languageModel, adapters, precision);
   const { converted } = weights;
-  const gathered = !together || converted !== null;
+  const inBlocks = weights.precision !== 'f32';
+  const gathered = !together || converted !== null || inBlocks;
   const mimiWeights = await SafetensorsFile.open(
     mimiPath,
     gathered ? 'mimi.safetensors' : basename(mimiPath),
   );
-  const modelFile = { path: modelPath, fileName: 'language-model.safetensors' };
+  const convertedVoice = inBlocks ? voiceInBlocks(mimiWeights) : null;
+  const modelFile = { path: modelPath, fileName: modelName };
   const configPath = join(directory, 'config.json');
   return {
     directory,
@@ -108,6 +108,7 @@ export async function openCheckpoint(
     weightsDirectory: gathered ? null : dirname(modelPath),
     weightFiles: converted === null ? [modelFile, mimiWeights] : [mimiWeights],
     converted,
+    convertedVoice,
     adapterScaling: adapters?.scaling ?? null,
     precision: weights.precision,
     stored: weights.stored,

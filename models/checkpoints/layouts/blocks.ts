@@ -28,13 +28,16 @@ import {
 /** Columns that share a scale: what Kyutai's GGUF and 4-bit MLX files have, too. */
 export const BLOCK_SIZE = 32;
 
-/** Heads, the depth transformer's inputs, and all that is in a transformer's layers. */
+/**
+ * Of the language model heads, the depth transformer's inputs, and all that is in a transformer's layers;
+ * of the codec the layers of the transformer that makes the voice.
+ */
 const LINEAR =
-  /^(text_linear|linears\.\d+|depformer_in\.\d+|(transformer|depformer)\.layers\.\d+\.(self_attn|gating|linear1|linear2)\b.*)[._]?weight$/;
+  /^(text_linear|linears\.\d+|depformer_in\.\d+|(transformer|depformer|decoder_transformer\.transformer)\.layers\.\d+\.(self_attn|gating|linear1|linear2)\b.*)[._]?weight$/;
 
 /**
- * Whether the tensor of this name in PyTorch's layout is the matrix of a linear layer of the language
- * model that fits whole blocks; those of tiny models whose width is no multiple of 32 stay plain.
+ * Whether the tensor of this name in PyTorch's layout is the matrix of a linear layer that may be
+ * rounded and fits whole blocks; those of tiny models whose width is no multiple of 32 stay plain.
  */
 export function isLinearMatrix(name: string, shape: readonly number[]): boolean {
   return shape.length === 2 && (shape[1] ?? 0) % BLOCK_SIZE === 0 && LINEAR.test(name);

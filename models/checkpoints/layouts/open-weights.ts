@@ -32,10 +32,13 @@ const CONVERTED_FILE = 'language-model.safetensors';
  */
 const MAX_COMPARED_BYTES = 65_536;
 
+/** A file that the build writes. */
+export type ConvertedFile = { readonly fileName: string; readonly weights: ConvertedWeights };
+
 export type OpenedWeights = {
   readonly source: WeightSource;
   /** The file that graphs need, or null where they use the checkpoint's own. */
-  readonly converted: { readonly fileName: string; readonly weights: ConvertedWeights } | null;
+  readonly converted: ConvertedFile | null;
   /** What the matrices are when a step reads them. */
   readonly precision: 'f32' | BlockPrecision;
   readonly stored: StoredWeights;

@@ -1,5 +1,6 @@
 """More wordings around the same words, so that the model has to spot words: "okay, could you … for me"."""
 
+import pathlib
 import random
 
 from more_wordings import MORE_WORDINGS
@@ -27,6 +28,8 @@ wait introduce calculate solve multiply divide launch begin""".split()
 )
 _SHORT_KINDS = {"hello", "bye", "thanks", "yes", "no", "sorry", "wait", "kind", REPEAT}
 _HELD_OUT = {text.lower() for kind in WORDINGS.values() for text in kind["heldOut"]}
+# Shares of wordings that are drawn from spoken_wordings.txt, and made of patterns; of those, that are carried.
+_SPOKEN, _PATTERN, _CARRIED = 0.45, 0.3, 0.4
 LONGEST_WORDS = 12
 
 
@@ -39,24 +42,42 @@ POLITE, ASKING, SHORT, ENDING, SHORT_ENDING, THINGS, TALK = map(
 )
 
 
+def _read_spoken(path):
+    """{kind: wordings} of a file with `[kind]` above the wordings of each, one a line."""
+    spoken = {}
+    for line in filter(None, path.read_text().splitlines()):
+        if line.startswith("["):
+            wordings = spoken[line.strip("[]")] = []
+        else:
+            wordings.append(line)
+    return spoken
+
+
+SPOKEN_WORDINGS = _read_spoken(pathlib.Path(__file__).with_name("spoken_wordings.txt"))
+
+
 def is_held_out(text):
     return text.lower() in _HELD_OUT
 
 
 def draw_wording(kind, draw: random.Random):
-    """One wording of a kind, plain, of a pattern, or carried; never one that is held out."""
-    plain = WORDINGS[kind]["training"]
+    """One wording of a kind, as spoken, plain, of a pattern, or carried; never one that is held out."""
+    plain, spoken = WORDINGS[kind]["training"], SPOKEN_WORDINGS[kind]
     if kind == STORY:
-        return draw.choice(plain)
+        return draw.choice(plain + spoken)
     while True:
-        text = draw.choice(plain)
-        if kind in MORE_WORDINGS and draw.random() < 0.6:
+        source = draw.random()
+        if source < _SPOKEN:
+            text = draw.choice(spoken)
+        elif source < _SPOKEN + _PATTERN and kind in MORE_WORDINGS:
             text = draw.choice(draw.choice(MORE_WORDINGS[kind]))
-        if kind == FALLBACK and draw.random() < 0.6:
+        elif source < _SPOKEN + _PATTERN and kind == FALLBACK:
             text = draw.choice(TALK) % draw.choice(THINGS)
+        else:
+            text = draw.choice(plain)
         if is_held_out(text):
             continue
-        if draw.random() < 0.5:
+        if draw.random() < _CARRIED:
             text = carried(text, kind, draw)
         if not is_held_out(text) and len(text.split()) <= LONGEST_WORDS:
             return text

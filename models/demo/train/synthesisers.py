@@ -41,10 +41,17 @@ HELD_OUT_VOICES = {
     "kokoro": {"jm_kumo"},
 }
 
-# How often each family is heard, in the shards that all families share and in those of the quick ones:
-# a sentence takes espeak, flite, festival and Pico 15 to 80 ms, Kokoro over a second.
+# How often each family is heard, in the shards of the first ones and in those of the quick ones: a
+# sentence takes espeak, flite, festival and Pico 15 to 80 ms, Kokoro over a second.
 FAMILY_SHARES = {"espeak": 0.4, "flite": 0.24, "hibari": 0.16, "piper": 0.15, "kokoro": 0.05}
-QUICK_FAMILY_SHARES = {"espeak": 0.3, "flite": 0.25, "festival": 0.15, "pico": 0.3}
+QUICK_FAMILY_SHARES = {
+    "espeak": 0.32,
+    "flite": 0.2,
+    "festival": 0.12,
+    "pico": 0.2,
+    "hibari": 0.08,
+    "piper": 0.08,
+}
 
 
 def is_held_out(family, voice):
