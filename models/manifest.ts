@@ -51,7 +51,7 @@
  */
 import { z } from 'zod';
 
-export const MANIFEST_FORMAT_VERSION = 4;
+export const MANIFEST_FORMAT_VERSION = 5;
 
 const tensorType = z.enum(['float32', 'float16', 'int64', 'bool', 'uint8', 'int8']);
 export type TensorType = z.infer<typeof tensorType>;
@@ -83,6 +83,12 @@ const stateDescription = z.object({
   output: z.string().min(1),
   type: tensorType,
   rowShape: z.array(z.number().int().positive()),
+  /**
+   * Of a ring, whose slots axis 1 of the row counts: how many of them a step fills, from the first on.
+   * What lies in a slot that none has filled yet changes nothing, as long as it is finite. Null: all of
+   * the state is read from the first step on.
+   */
+  slotsPerStep: z.number().int().positive().nullable(),
 });
 export type StateDescription = z.infer<typeof stateDescription>;
 

@@ -265,7 +265,7 @@ function attend(
     write: RingWriter,
     next: Value,
   ): Value => {
-    const state = graph.state(name, type, [keyHeads, slots, width]);
+    const state = graph.state(name, type, [keyHeads, slots, width], frame.length);
     const written = write(state, next);
     graph.setState(state, written);
     return written;

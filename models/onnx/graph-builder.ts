@@ -115,12 +115,26 @@ export class GraphBuilder {
     this.#outputs.push({ description: { name, type, shape: [this.batch, ...rowShape] }, value });
   }
 
-  /** A tensor [batch, ...rowShape] that lives between runs and starts from zeros. */
-  state(name: string, type: TensorType, rowShape: readonly number[]): Value {
+  /**
+   * A tensor [batch, ...rowShape] that lives between runs and starts from zeros.
+   * @param slotsPerStep - Of a ring; see `StateDescription`.
+   */
+  state(
+    name: string,
+    type: TensorType,
+    rowShape: readonly number[],
+    slotsPerStep: number | null = null,
+  ): Value {
     const input = [...this.#scope, name].join('.') as Value;
     assert(!this.#states.has(input), `state ${input} exists twice`);
     this.#states.set(input, {
-      description: { input, output: `${input}.next`, type, rowShape: [...rowShape] },
+      description: {
+        input,
+        output: `${input}.next`,
+        type,
+        rowShape: [...rowShape],
+        slotsPerStep,
+      },
       next: null,
     });
     this.#types.set(input, type);

@@ -16,6 +16,7 @@ import type { OperatorThreads } from '../../../plugins/moshi/engine/onnxruntime/
 import { requireDevice } from '../machine/choose-device.ts';
 import { benchModel, buildBenchModel } from './measured-model.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
+import { betweenFramesTable, timeBetweenFrames, type BetweenFrames } from './between-frames.ts';
 import { rightAligned } from './columns.ts';
 import { countFrame, countsTable, type FrameCounts } from './frame-counts.ts';
 import { FRAME_PARTS, readFrameProfile, type FramePart } from './frame-profile.ts';
@@ -53,6 +54,7 @@ export interface FrameFigures {
   /** Operators of the graph as it is written; `counts.kernels` are those that are left to execute. */
   nodes: number;
   counts: FrameCounts;
+  betweenFrames: BetweenFrames;
   /** Bytes of weights that a frame reads, and the time this takes at the measured bandwidth. */
   weightBytes: number;
   limitMs: number;
@@ -76,6 +78,11 @@ export interface FrameReport {
 }
 
 const FRAME_MS = 80;
+/** As Moshi's own sampling. */
+const ROW = {
+  sampling: { textTemperature: 0.7, audioTemperature: 0.8, textTopK: 25, audioTopK: 250 },
+  seed: 0,
+};
 const WARM_UP_FRAMES = 5;
 const PROFILED_FRAMES = 12;
 
@@ -148,7 +155,7 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
   if (graph === undefined) {
     throw new CommandError(`${directory} has no graph for ${batch} conversations`);
   }
-  const timed: { context: number; times: number[]; processorTimes: number[] }[] = [];
+  const timed: (TimedFrames & { context: number; betweenFrames: BetweenFrames })[] = [];
   const runtime = new OnnxRuntime(device);
   let loadSeconds: number;
   try {
@@ -156,13 +163,14 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
     const stepper = new FrameStepper({ runtime, model, slots: batch, threads, processors });
     loadSeconds = (performance.now() - startMs) / 1_000;
     for (const context of contexts) {
-      timed.push({ context, ...timeFrames(stepper, { batch, context, frames }) });
+      const found = timeFrames(stepper, { batch, context, frames });
+      timed.push({ context, ...found, betweenFrames: timeBetweenFrames(stepper, ROW) });
     }
   } finally {
     runtime.dispose();
   }
   const figures: FrameFigures[] = [];
-  for (const { context, times, processorTimes } of timed) {
+  for (const { context, times, processorTimes, betweenFrames } of timed) {
     const ms = { min: quantile(times, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
     const { shares, counts } = await profileFrames(model, given, context);
     const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
@@ -177,6 +185,7 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
       timesRealTime: (batch * FRAME_MS) / ms.p50,
       nodes: graph.nodes,
       counts,
+      betweenFrames,
       weightBytes: graph.weightBytes,
       limitMs,
       timesLimit: ms.min / limitMs,
@@ -219,14 +228,19 @@ function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
 }
 
-/** Sampling as the model's own; every row speaks. @returns ms, ascending. */
+/** ms, ascending. */
+interface TimedFrames {
+  times: number[];
+  processorTimes: number[];
+}
+
+/** Every row speaks. */
 function timeFrames(
   stepper: FrameStepper,
   { batch, context, frames }: { batch: number; context: number; frames: number },
-): { times: number[]; processorTimes: number[] } {
-  const sampling = { textTemperature: 0.7, audioTemperature: 0.8, textTopK: 25, audioTopK: 250 };
+): TimedFrames {
   for (let row = 0; row < batch; row += 1) {
-    stepper.attach(row, { sampling, seed: row });
+    stepper.attach(row, { ...ROW, seed: row });
     stepper.tensors.execMask[row] = 1;
   }
   stepper.graphs.input('offset').int64().fill(BigInt(context));
@@ -283,6 +297,8 @@ function table(report: FrameReport): string {
     `limit: the frame's weights at ${(report.bytesPerSecond / 1e9).toFixed(1)} GB/s, measured now by products of a vector with matrices`,
     '',
     ...countsTable(report.figures, report.device),
+    '',
+    ...betweenFramesTable(report.figures),
     '',
     ...(report.peer === null ? [] : [peerLine(report.peer)]),
     `${report.device}; ${report.processor}, ${report.cores} cores, ${report.threads} threads${pinned}; ${report.frames} frames`,

@@ -301,8 +301,9 @@ export class CodecRunner {
       if (graphs === null) {
         continue;
       }
-      graphs.resetRow(0);
-      graphs.input('offset').int64()[0] = 0n;
+      const offset = graphs.input('offset').int64();
+      graphs.resetRow(0, Number(offset[0] ?? 0n));
+      offset[0] = 0n;
     }
   }
 

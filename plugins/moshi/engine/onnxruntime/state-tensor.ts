@@ -57,13 +57,17 @@ export class StateTensor {
     }
   }
 
-  /** Makes one row as good as new. */
-  zeroRow(row: number): void {
-    const bytes = rowBytes(this.layout);
+  /**
+   * Makes one row as good as new.
+   * @param steps - That have written to it since it was. In this process's memory nothing else is
+   * touched, so that a ring takes memory as it fills; elsewhere the whole row is one fast call.
+   */
+  zeroRow(row: number, steps: number): void {
     if (this.host !== null) {
-      this.host.bytes().fill(0, row * bytes, (row + 1) * bytes);
+      this.host.zeroRow(row, steps);
       return;
     }
+    const bytes = rowBytes(this.layout);
     const cuda = this.#device?.cuda ?? null;
     if (cuda !== null) {
       cuda.enqueueZeros(this.#address() + BigInt(row * bytes), bytes);
@@ -71,17 +75,18 @@ export class StateTensor {
     }
     // A handle instead of an address: the whole tensor goes through the host, but only at a reset.
     const all = this.#read();
-    all.bytes().fill(0, row * bytes, (row + 1) * bytes);
+    all.zeroRow(row);
     this.#copy(all, this.#window(0, this.rows), 'to-device');
   }
 
   /**
    * Copies row `from` into row `to` of a state of the same layout and runtime, which may be this
    * one. Stays on the device wherever rows have addresses.
+   * @param steps - That have written to `from`; see `zeroRow`.
    */
-  copyRow(from: number, target: StateTensor, to: number): void {
+  copyRow(from: number, target: StateTensor, to: number, steps: number): void {
     if (this.host !== null && target.host !== null) {
-      this.host.copyRow(from, target.host, to);
+      this.host.copyRow(from, target.host, to, steps);
       return;
     }
     const cuda = this.#device?.cuda ?? null;

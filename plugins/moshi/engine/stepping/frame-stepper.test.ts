@@ -102,3 +102,47 @@ test('a row that computes no numbers is reset and named, and its neighbour goes 
     await rm(folder, { recursive: true, force: true });
   }
 });
+
+test('where a long conversation was, one that was kept early goes on to the same bit, and leaves no trace to the next', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const { runtime, stepper } = await openStepper(folder, 2);
+  const { tensors } = stepper;
+  const talk = (row: number, steps: number): number[] =>
+    Array.from({ length: steps }, (_, step) => {
+      tensors.execMask.set(row === 0 ? [1, 0] : [0, 1]);
+      tensors.pcm.forEach(
+        (__, index) => (tensors.pcm[index] = Math.sin((index % FRAME_SAMPLES) * (step + 1))),
+      );
+      stepper.step(2);
+      return [...tensors.pcmOut.subarray(row * FRAME_SAMPLES, (row + 1) * FRAME_SAMPLES)];
+    }).flat();
+  const rings = (row: number) => {
+    const saved = stepper.save(row);
+    const found = saved.state.filter(({ layout }) => layout.slotsPerStep !== null);
+    const sums = found.map(({ host }) => host!.float32().reduce((sum, x) => sum + Math.abs(x), 0));
+    saved.dispose();
+    return sums;
+  };
+
+  try {
+    stepper.attach(0, GREEDY);
+    talk(0, 2);
+    const early = stepper.save(0);
+    const expected = talk(0, 10);
+
+    stepper.attach(1, { ...GREEDY, seed: 1 });
+    talk(1, 40);
+    stepper.restore(1, early);
+    expect(talk(1, 10)).toEqual(expected);
+
+    talk(1, 40);
+    stepper.attach(1, GREEDY);
+    expect(rings(1).length).toBeGreaterThan(0);
+    stepper.attach(1, GREEDY);
+    expect(Math.max(...rings(1))).toBe(0);
+    early.dispose();
+  } finally {
+    runtime.dispose();
+    await rm(folder, { recursive: true, force: true });
+  }
+});

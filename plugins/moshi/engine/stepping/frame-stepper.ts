@@ -74,6 +74,8 @@ export class FrameStepper {
   #runCpuMs = 0;
   readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
+  /** Steps whose traces may lie in a row's state: at least its offset, more where somebody was before. */
+  readonly #traces: number[];
   readonly #noise: RowNoise;
 
   /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
@@ -85,6 +87,7 @@ export class FrameStepper {
     this.tensors = frameTensors(this.buffers());
     this.#rows = Array.from({ length: this.batches.at(-1) ?? 0 }, () => null);
     this.#offset = this.graphs.input('offset').int64();
+    this.#traces = this.#rows.map(() => 0);
     this.#noise = new RowNoise(this.graphs, this.#manifest);
     this.tensors.forcedText.fill(FREE);
     this.tensors.forcedCodes.fill(FREE);
@@ -172,7 +175,9 @@ export class FrameStepper {
    * the same graph. What was in the other row is gone, and the row it leaves is nobody's.
    */
   move(from: number, to: number): void {
-    this.graphs.copyRow(from, to);
+    const steps = this.#steps(from);
+    this.graphs.copyRow(from, to, steps);
+    this.#traces[to] = Math.max(this.#traces[to] ?? 0, steps);
     for (const [name, tensor] of this.graphs.inputs) {
       if (!INPUTS_OF_ONE_STEP.has(name)) {
         tensor.copyRow(from, tensor, to);
@@ -193,7 +198,7 @@ export class FrameStepper {
    * its noise. Whoever takes it disposes of it.
    */
   save(slot: number): Snapshot {
-    const state = this.graphs.saveRow(slot);
+    const state = this.graphs.saveRow(slot, this.#steps(slot));
     const row = this.#rows[slot];
     return {
       bytes: this.graphs.rowBytes,
@@ -209,8 +214,9 @@ export class FrameStepper {
    * with the noise that the other had; with another it begins its own.
    */
   restore(slot: number, { state, offset, noise }: Snapshot): void {
-    this.graphs.restoreRow(state, slot);
+    this.graphs.restoreRow(state, slot, Number(offset));
     this.#offset[slot] = offset;
+    this.#traces[slot] = Math.max(this.#traces[slot] ?? 0, this.#steps(slot));
     const row = this.#rows[slot];
     if (row !== null && row !== undefined) {
       row.random = noise?.seed === row.seed ? noise.random.clone() : new RandomGenerator(row.seed);
@@ -268,6 +274,7 @@ export class FrameStepper {
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
         this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
+        this.#traces[slot] = Math.max(this.#traces[slot] ?? 0, this.#steps(slot));
         this.tensors.forcedText[slot] = FREE;
         if (!isMeaningful(this.tensors, this.#manifest, slot)) {
           failed.push(slot);
@@ -288,8 +295,14 @@ export class FrameStepper {
     }
   }
 
+  /** That a row's conversation has taken. */
+  #steps(slot: number): number {
+    return Number(this.#offset[slot] ?? 0n);
+  }
+
   #forget(slot: number): void {
-    this.graphs.resetRow(slot);
+    this.graphs.resetRow(slot, this.#traces[slot] ?? 0);
+    this.#traces[slot] = 0;
     this.#offset[slot] = 0n;
     // Whoever left in the middle of a prompt would force its last step on all who come.
     const { forcedText, forcedCodes } = this.tensors;

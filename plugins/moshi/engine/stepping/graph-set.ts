@@ -143,10 +143,14 @@ export class GraphSet {
     return session;
   }
 
-  /** Makes a row's state as good as new. */
-  resetRow(row: number): void {
+  /**
+   * Makes a row's state as good as new.
+   * @param steps - That have written to it since it was; here and below they say how much of a ring
+   * there is to touch.
+   */
+  resetRow(row: number, steps: number): void {
     for (const state of this.#states) {
-      state.zeroRow(row);
+      state.zeroRow(row, steps);
     }
   }
 
@@ -156,18 +160,18 @@ export class GraphSet {
   }
 
   /** Copies a row's state aside, on the device; give it back with `recycle`. */
-  saveRow(row: number): SavedRow {
+  saveRow(row: number, steps: number): SavedRow {
     const saved =
       this.#spareRows.pop() ?? this.#states.map(({ layout }) => this.#createState(layout, 1));
     for (const [index, state] of this.#states.entries()) {
-      state.copyRow(row, saved[index] as StateTensor, 0);
+      state.copyRow(row, saved[index] as StateTensor, 0, steps);
     }
     return saved;
   }
 
-  restoreRow(saved: SavedRow, row: number): void {
+  restoreRow(saved: SavedRow, row: number, steps: number): void {
     for (const [index, state] of this.#states.entries()) {
-      (saved[index] as StateTensor).copyRow(0, state, row);
+      (saved[index] as StateTensor).copyRow(0, state, row, steps);
     }
   }
 
@@ -177,9 +181,9 @@ export class GraphSet {
   }
 
   /** Copies a row's state over that of another row, on the device. */
-  copyRow(from: number, to: number): void {
+  copyRow(from: number, to: number, steps: number): void {
     for (const state of this.#states) {
-      state.copyRow(from, state, to);
+      state.copyRow(from, state, to, steps);
     }
   }
 }
