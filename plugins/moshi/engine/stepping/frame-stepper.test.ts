@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
 import { buildModel } from '../../../../models/build.ts';
 import { writeFixture } from '../../../../models/fixtures/fixture.ts';
@@ -55,6 +55,38 @@ test('who leaves in the middle of a prompt forces nothing on the next in his row
     stepper.attach(1, { ...GREEDY, seed: 5 });
     expect(stepper.prompt(1, prompt)).toBe(1);
   } finally {
+    runtime.dispose();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('a conversation goes on where there is no memory to keep its prompt, and the next goes through it again', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
+  const { runtime, model, stepper } = await openStepper(folder, 1);
+  const { generatedCodebooks, heardCodebooks } = model.manifest;
+  const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, () => 3);
+  const steps = Array.from({ length: 3 }, () => ({ text: 17, codes, embedding: null }));
+  const prompt = { key: 'persona', promptSteps: 3, steps };
+  const createState = vi.spyOn(runtime, 'createState');
+  const begin = (): number => {
+    stepper.attach(0, GREEDY);
+    const promptSteps = stepper.prompt(0, prompt);
+    stepper.tensors.execMask[0] = 1;
+    for (let step = 0; step < promptSteps + 2; step += 1) expect(stepper.step(1)).toEqual([]);
+    return promptSteps;
+  };
+  try {
+    createState.mockImplementationOnce((...rest) => {
+      createState.mockImplementationOnce(() => {
+        throw new RangeError('Array buffer allocation failed');
+      });
+      return OnnxRuntime.prototype.createState.apply(runtime, rest);
+    });
+    expect([begin(), begin(), begin()]).toEqual([3, 3, 1]);
+    // One more than there are: the one that found no memory.
+    expect(createState).toHaveBeenCalledTimes(model.manifest.graphs[0]!.states.length + 1);
+  } finally {
+    createState.mockRestore();
     runtime.dispose();
     await rm(folder, { recursive: true, force: true });
   }

@@ -20,6 +20,7 @@ import {
 } from './frame-tensors.ts';
 import { GraphSet, type GraphSetOptions, type SavedRow } from './graph-set.ts';
 import { isMeaningful } from './meaningful-output.ts';
+import { isOutOfMemory } from '../onnxruntime/out-of-memory.ts';
 import { RandomGenerator } from '../random.ts';
 import { RowNoise } from './row-noise.ts';
 import { SnapshotCache } from './snapshot-cache.ts';
@@ -346,7 +347,14 @@ export class FrameStepper {
     const row = this.#rows[slot];
     if (row?.prompt != null && row.prompt.done === row.prompt.of.promptSteps - 1) {
       const key = snapshotKey(row, row.prompt.of);
-      this.#snapshots.put(key, this.graphs.rowBytes, () => this.save(slot));
+      try {
+        this.#snapshots.put(key, this.graphs.rowBytes, () => this.save(slot));
+      } catch (error) {
+        // Without it the next conversation goes through the prompt itself; this one has lost nothing.
+        if (!isOutOfMemory(error)) {
+          throw error;
+        }
+      }
     }
   }
 }

@@ -40,6 +40,8 @@ export class GraphSet {
   readonly #createState: (layout: RowLayout, rows: number) => StateTensor;
   /** Memory of saved rows that nobody needs any more. */
   readonly #spareRows: SavedRow[] = [];
+  /** A row for which there was no memory to the end; the next one begins with what there is of it. */
+  #unfinishedRow: StateTensor[] = [];
 
   /**
    * Loads the graphs; takes from milliseconds to minutes.
@@ -159,14 +161,25 @@ export class GraphSet {
     return this.#states.reduce((total, { layout }) => total + rowBytes(layout), 0);
   }
 
-  /** Copies a row's state aside, on the device; give it back with `recycle`. */
+  /**
+   * Copies a row's state aside, on the device; give it back with `recycle`.
+   * @throws Error for which `isOutOfMemory` holds, where there is no room for it.
+   */
   saveRow(row: number, steps: number): SavedRow {
-    const saved =
-      this.#spareRows.pop() ?? this.#states.map(({ layout }) => this.#createState(layout, 1));
+    const saved = this.#spareRows.pop() ?? this.#createRow();
     for (const [index, state] of this.#states.entries()) {
       state.copyRow(row, saved[index] as StateTensor, 0, steps);
     }
     return saved;
+  }
+
+  #createRow(): SavedRow {
+    for (const { layout } of this.#states.slice(this.#unfinishedRow.length)) {
+      this.#unfinishedRow.push(this.#createState(layout, 1));
+    }
+    const row = this.#unfinishedRow;
+    this.#unfinishedRow = [];
+    return row;
   }
 
   restoreRow(saved: SavedRow, row: number, steps: number): void {
