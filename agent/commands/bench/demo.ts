@@ -123,7 +123,7 @@ export async function benchDemo(
     });
     const of = (scene: Scene): ConversationTrace[] =>
       traces.filter((_, index) => plans[index]?.scene === scene);
-    const interrupting = of('interrupting').flatMap((trace) => answersOf(trace, audio.lines));
+    const interrupting = of('interrupting').flatMap((trace) => answersOf(trace, audio));
     const report: DemoReport = {
       model: manifest.name,
       clips: audio.questions.length,
@@ -204,7 +204,7 @@ function stage(audio: EvaluationAudio, options: BenchDemoOptions): StagedPlan[] 
 }
 
 function answerFigures(traces: ConversationTrace[], audio: EvaluationAudio): AnswerFigures {
-  const answers = traces.flatMap((trace) => answersOf(trace, audio.lines));
+  const answers = traces.flatMap((trace) => answersOf(trace, audio));
   const delays = answers.flatMap(({ delayMs }) => (delayMs === null ? [] : [delayMs]));
   const right = answers.filter(({ isRight }) => isRight).length;
   return {
@@ -254,7 +254,7 @@ function longFigures(
   minutes: number,
 ): DemoReport['long'] {
   // The last question may have been cut short.
-  const answers = traces.flatMap((trace) => answersOf(trace, audio.lines).slice(0, -1));
+  const answers = traces.flatMap((trace) => answersOf(trace, audio).slice(0, -1));
   const thirds = [0, 1, 2].map((third) =>
     answers.slice(
       Math.floor((third * answers.length) / 3),
@@ -291,7 +291,7 @@ function spokenAnswers(
   audio: EvaluationAudio,
 ): { said: string; voice: Float32Array[] }[] {
   return traces.flatMap((trace) =>
-    answersOf(trace, audio.lines)
+    answersOf(trace, audio)
       .filter(({ line }) => line !== null)
       .map(({ said, firstFrame, endFrame }) => ({
         said,

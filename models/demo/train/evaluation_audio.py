@@ -106,6 +106,7 @@ def main():
         "greeting": repertoire["greeting"],
         "fallback": repertoire["fallback"],
         "unprompted": repertoire["unprompted"],
+        "backchannel": repertoire["backchannel"],
         "clips": clips,
     }
     (arguments.out / "index.json").write_text(json.dumps(index, indent=1) + "\n")

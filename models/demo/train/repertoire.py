@@ -349,6 +349,7 @@ def write_json(path):
         "greeting": GREETING,
         "fallback": FALLBACK,
         "unprompted": [GREETING, SILENCE],
+        "backchannel": BACKCHANNEL,
         "lines": LINES,
         # A repetition's right answer depends on what was said before it.
         "wordings": {kind: WORDINGS[kind] for kind in KINDS if kind != REPEAT},

@@ -19,6 +19,8 @@ const indexSchema = z.object({
   fallback: z.string(),
   /** Lines that may be said without a question. */
   unprompted: z.array(z.string()),
+  /** The line that a long turn of the caller gets while it lasts. */
+  backchannel: z.string(),
   clips: z.array(
     z.discriminatedUnion('kind', [
       z.object({
@@ -80,6 +82,7 @@ export async function readEvaluationAudio(directory: string): Promise<Evaluation
     index.greeting,
     index.fallback,
     ...index.unprompted,
+    index.backchannel,
     ...clips.flatMap((clip) => (clip.kind === 'question' ? [clip.line] : [])),
   ].find((line) => !(line in index.lines));
   if (unknown !== undefined) {

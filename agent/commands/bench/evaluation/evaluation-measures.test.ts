@@ -4,7 +4,8 @@ import { EvaluationCaller } from './evaluation-caller.ts';
 import type { ConversationTrace } from './evaluation-loop.ts';
 import { answersOf, nearestLine, quantile, utterancesOf } from './evaluation-measures.ts';
 
-const LINES = { greet: 'Hello, ask me something.', name: 'My name is Mo.' };
+const LINES = { greet: 'Hello, ask me something.', name: 'My name is Mo.', agree: 'Mm-hm.' };
+const REPERTOIRE = { lines: LINES, backchannel: 'agree' };
 const CLIP: QuestionClip = {
   kind: 'question',
   file: 'name.wav',
@@ -38,7 +39,7 @@ test('an answer is the line said after the question, and its delay runs from the
     [35, 45, ' My name is Mo.'],
   ]);
   conversation.asked = asked(20);
-  const [answer] = answersOf(conversation, LINES);
+  const [answer] = answersOf(conversation, REPERTOIRE);
   // Speech ends with frame 29; frame 35 can be heard from 36 * 80 ms on.
   expect(answer).toMatchObject({
     said: 'My name is Mo.',
@@ -56,15 +57,25 @@ test('an interrupted model is timed until its last frame with sound has been pla
     [35, 45, ' My name is Mo.'],
   ]);
   conversation.asked = asked(20);
-  const [answer] = answersOf(conversation, LINES);
+  const [answer] = answersOf(conversation, REPERTOIRE);
   expect(answer).toMatchObject({ stoppedMs: 5 * 80, isRight: true, spokeOver: false });
 });
 
 test('silence is no answer, and speech during a question is noticed', () => {
   const conversation = trace(40, [[24, 27, ' Hello']]);
   conversation.asked = asked(20);
-  const [answer] = answersOf(conversation, LINES);
+  const [answer] = answersOf(conversation, REPERTOIRE);
   expect(answer).toMatchObject({ line: null, isRight: false, delayMs: null, spokeOver: true });
+});
+
+test.each([' Mm-hm.', ' Mm-hm-hm.'])('“%s” in a long question speaks over nobody', (sound) => {
+  const conversation = trace(60, [
+    [24, 26, sound],
+    [42, 50, ' My name is Mo.'],
+  ]);
+  conversation.asked = asked(20);
+  const [answer] = answersOf(conversation, REPERTOIRE);
+  expect(answer).toMatchObject({ isRight: true, spokeOver: false });
 });
 
 test('utterances are divided at pauses and named after their lines', () => {

@@ -23,17 +23,25 @@ export interface AnsweredQuestion {
   delayMs: number | null;
   /** From the begin of the question until the model was silent; null: it did not speak then. */
   stoppedMs: number | null;
-  /** Whether the model spoke while it was asked, without having been interrupted. */
+  /** Whether the model spoke while it was asked, and neither had been interrupted nor only agreed. */
   spokeOver: boolean;
   firstFrame: number;
   endFrame: number;
 }
 
-/** Every question with its answer, in order. @param lines - By name. */
+/** What a model says, by name, and which of it accompanies a caller's long turn. */
+export interface Repertoire {
+  lines: Readonly<Record<string, string>>;
+  backchannel: string;
+}
+
+/** Every question with its answer, in order. */
 export function answersOf(
-  { asked, text, level }: ConversationTrace,
-  lines: Readonly<Record<string, string>>,
+  trace: ConversationTrace,
+  { lines, backchannel }: Repertoire,
 ): AnsweredQuestion[] {
+  const { asked, text, level } = trace;
+  const utterances = utterancesOf(trace, lines);
   return asked.map((question, index) => {
     const onsetFrame = Math.floor(question.onsetSample / FRAME_SAMPLES);
     const firstFrame = Math.floor(question.endSample / FRAME_SAMPLES) + 1;
@@ -60,11 +68,25 @@ export function answersOf(
       delayMs: heard < 0 ? null : (heard + 1) * FRAME_MS - question.endSample / SAMPLES_PER_MS,
       stoppedMs,
       spokeOver:
-        !wasSpeaking && level.slice(onsetFrame + 1, firstFrame).some((v) => v > SPEECH_LEVEL),
+        !wasSpeaking &&
+        utterances.some(
+          (one) =>
+            one.firstFrame > onsetFrame &&
+            one.firstFrame < firstFrame &&
+            !isOnly(one.said, lines[backchannel] ?? ''),
+        ),
       firstFrame,
       endFrame,
     };
   });
+}
+
+/** Whether `said` is a short sound, once or drawn out: “Mm-hm.”, “Mm-hm-hm.” */
+function isOnly(said: string, sound: string): boolean {
+  const [letters = '', all = ''] = [sound, said].map((text) =>
+    text.toLowerCase().replaceAll(/[^a-z]/g, ''),
+  );
+  return all.startsWith(letters) && all.length < 2 * letters.length;
 }
 
 /** First of three frames without speech, from `frame` on. */
