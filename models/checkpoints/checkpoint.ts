@@ -90,13 +90,13 @@ export async function openCheckpoint(
   const adapters = await findAdapters(directory, languageModel, adapterChoice, hubCacheDirectory);
   const weights = await openWeights(modelPath, modelName, languageModel, adapters, precision);
   const { converted } = weights;
-  const inBlocks = weights.precision !== 'f32';
-  const gathered = !together || converted !== null || inBlocks;
+  const hasRoundedVoice = weights.precision !== 'f32' && languageModel.kind !== 'stt';
+  const gathered = !together || converted !== null || hasRoundedVoice;
   const mimiWeights = await SafetensorsFile.open(
     mimiPath,
     gathered ? 'mimi.safetensors' : basename(mimiPath),
   );
-  const convertedVoice = inBlocks ? voiceInBlocks(mimiWeights) : null;
+  const convertedVoice = hasRoundedVoice ? voiceInBlocks(mimiWeights) : null;
   const modelFile = { path: modelPath, fileName: modelName };
   const configPath = join(directory, 'config.json');
   return {
