@@ -24,7 +24,7 @@ REPOSITORY = HERE.parents[2]
 @dataclass
 class Budget:
     # Of training speech, 250 utterances each; of each kind of held-out speech.
-    shards: int = 200
+    shards: int = 260
     utterances: int = 250
     held_shards: int = 2
     # Of the training's shards, those that the codec hears.
@@ -33,7 +33,7 @@ class Budget:
     codec_warm_steps: int = 400
     decoder_steps: int = 2_400
     # Of 1,000 turns: every utterance is heard once. Of turns of each kind of held-out speech.
-    turn_shards: int = 50
+    turn_shards: int = 65
     turns: int = 1_000
     validation_turns: int = 250
     words_steps: int = 6_000

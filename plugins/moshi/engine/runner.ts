@@ -301,9 +301,8 @@ export class CodecRunner {
       if (graphs === null) {
         continue;
       }
-      const offset = graphs.input('offset').int64();
-      graphs.resetRow(0, Number(offset[0] ?? 0n));
-      offset[0] = 0n;
+      graphs.resetRow(0);
+      graphs.input('offset').int64()[0] = 0n;
     }
   }
 

@@ -57,14 +57,15 @@ export class StateTensor {
     }
   }
 
-  /**
-   * Makes one row as good as new.
-   * @param steps - That have written to it since it was. In this process's memory nothing else is
-   * touched, so that a ring takes memory as it fills; elsewhere the whole row is one fast call.
-   */
-  zeroRow(row: number, steps: number): void {
+  /** Whether steps fill it bit by bit, and read nothing that they have not filled. */
+  get isRing(): boolean {
+    return (this.layout.slotsPerStep ?? null) !== null;
+  }
+
+  /** Makes one row zeros. */
+  zeroRow(row: number): void {
     if (this.host !== null) {
-      this.host.zeroRow(row, steps);
+      this.host.zeroRow(row);
       return;
     }
     const bytes = rowBytes(this.layout);
@@ -82,7 +83,8 @@ export class StateTensor {
   /**
    * Copies row `from` into row `to` of a state of the same layout and runtime, which may be this
    * one. Stays on the device wherever rows have addresses.
-   * @param steps - That have written to `from`; see `zeroRow`.
+   * @param steps - That have written to `from`: what they cannot have written is not copied in this
+   * process's memory; elsewhere the whole row is one fast call.
    */
   copyRow(from: number, target: StateTensor, to: number, steps: number): void {
     if (this.host !== null && target.host !== null) {

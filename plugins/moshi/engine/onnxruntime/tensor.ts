@@ -99,19 +99,12 @@ export class HostTensor {
     }
   }
 
-  /** Makes one row zeros; `steps` as for `copyRow`. */
-  zeroRow(row: number, steps = Infinity): void {
-    const { count, bytes, strideBytes } = writtenPieces(this.layout, steps);
-    for (let piece = 0; piece < count; piece += 1) {
-      this.#writeZeros(row * rowBytes(this.layout) + piece * strideBytes, bytes);
-    }
-  }
-
-  /** V8 fills memory that threads share byte by byte, and copies it eight times as fast. */
-  #writeZeros(start: number, bytes: number): void {
+  /** Makes one row zeros. V8 fills memory that threads share byte by byte, and copies it much faster. */
+  zeroRow(row: number): void {
     const all = this.bytes();
+    const bytes = rowBytes(this.layout);
     for (let written = 0; written < bytes; written += ZEROS.length) {
-      all.set(ZEROS.subarray(0, bytes - written), start + written);
+      all.set(ZEROS.subarray(0, bytes - written), row * bytes + written);
     }
   }
 }

@@ -75,8 +75,8 @@ export class FrameStepper {
   #runCpuMs = 0;
   readonly #snapshots: SnapshotCache<Snapshot>;
   readonly #offset: BigInt64Array;
-  /** Steps whose traces may lie in a row's state: at least its offset, more where somebody was before. */
-  readonly #traces: number[];
+  /** Rows in whose state may lie what is no number. */
+  readonly #spoiled = new Set<number>();
   readonly #noise: RowNoise;
 
   /** @throws ModelDirectoryError, OnnxRuntimeError as `GraphSet`. */
@@ -88,7 +88,6 @@ export class FrameStepper {
     this.tensors = frameTensors(this.buffers());
     this.#rows = Array.from({ length: this.batches.at(-1) ?? 0 }, () => null);
     this.#offset = this.graphs.input('offset').int64();
-    this.#traces = this.#rows.map(() => 0);
     this.#noise = new RowNoise(this.graphs, this.#manifest);
     this.tensors.forcedText.fill(FREE);
     this.tensors.forcedCodes.fill(FREE);
@@ -176,9 +175,8 @@ export class FrameStepper {
    * the same graph. What was in the other row is gone, and the row it leaves is nobody's.
    */
   move(from: number, to: number): void {
-    const steps = this.#steps(from);
-    this.graphs.copyRow(from, to, steps);
-    this.#traces[to] = Math.max(this.#traces[to] ?? 0, steps);
+    this.#clean(to);
+    this.graphs.copyRow(from, to, this.#steps(from));
     for (const [name, tensor] of this.graphs.inputs) {
       if (!INPUTS_OF_ONE_STEP.has(name)) {
         tensor.copyRow(from, tensor, to);
@@ -217,7 +215,6 @@ export class FrameStepper {
   restore(slot: number, { state, offset, noise }: Snapshot): void {
     this.graphs.restoreRow(state, slot, Number(offset));
     this.#offset[slot] = offset;
-    this.#traces[slot] = Math.max(this.#traces[slot] ?? 0, this.#steps(slot));
     const row = this.#rows[slot];
     if (row !== null && row !== undefined) {
       row.random = noise?.seed === row.seed ? noise.random.clone() : new RandomGenerator(row.seed);
@@ -269,22 +266,33 @@ export class FrameStepper {
       }
     }
     const startMs = threadCpuMs();
-    this.graphs.run(batch);
+    this.#run(batch);
     this.#runCpuMs += threadCpuMs() - startMs;
     const failed: number[] = [];
     for (let slot = 0; slot < batch; slot += 1) {
       if (execMask[slot] === 1) {
         this.#offset[slot] = (this.#offset[slot] ?? 0n) + 1n;
-        this.#traces[slot] = Math.max(this.#traces[slot] ?? 0, this.#steps(slot));
         this.tensors.forcedText[slot] = FREE;
         if (!isMeaningful(this.tensors, this.#manifest, slot)) {
           failed.push(slot);
+          this.#spoiled.add(slot);
           this.reset(slot);
         }
         this.#keepPrompted(slot);
       }
     }
     return failed;
+  }
+
+  #run(batch: number): void {
+    try {
+      this.graphs.run(batch);
+    } catch (error) {
+      for (let slot = 0; slot < batch; slot += 1) {
+        this.#spoiled.add(slot);
+      }
+      throw error;
+    }
   }
 
   #setConditions(slot: number, { values, guidance }: ConditionChoice): void {
@@ -301,9 +309,16 @@ export class FrameStepper {
     return Number(this.#offset[slot] ?? 0n);
   }
 
+  /** Removes what a failure may have left in a row. */
+  #clean(slot: number): void {
+    if (this.#spoiled.delete(slot)) {
+      this.graphs.clearRow(slot);
+    }
+  }
+
   #forget(slot: number): void {
-    this.graphs.resetRow(slot, this.#traces[slot] ?? 0);
-    this.#traces[slot] = 0;
+    this.#clean(slot);
+    this.graphs.resetRow(slot);
     this.#offset[slot] = 0n;
     // Whoever left in the middle of a prompt would force its last step on all who come.
     const { forcedText, forcedCodes } = this.tensors;

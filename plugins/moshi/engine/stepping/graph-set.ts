@@ -146,13 +146,21 @@ export class GraphSet {
   }
 
   /**
-   * Makes a row's state as good as new.
-   * @param steps - That have written to it since it was; here and below they say how much of a ring
-   * there is to touch.
+   * Makes a row's state as good as new. Rings stay as they are, and take no memory that nobody has filled:
+   * no step reads of them what no step of the same conversation has written.
    */
-  resetRow(row: number, steps: number): void {
+  resetRow(row: number): void {
     for (const state of this.#states) {
-      state.zeroRow(row, steps);
+      if (!state.isRing) {
+        state.zeroRow(row);
+      }
+    }
+  }
+
+  /** The same with rings, after a failure: what is no number remains none when it is multiplied by 0. */
+  clearRow(row: number): void {
+    for (const state of this.#states) {
+      state.zeroRow(row);
     }
   }
 
@@ -163,6 +171,7 @@ export class GraphSet {
 
   /**
    * Copies a row's state aside, on the device; give it back with `recycle`.
+   * @param steps - That the row's conversation has taken, here and below: all that there is to copy.
    * @throws Error for which `isOutOfMemory` holds, where there is no room for it.
    */
   saveRow(row: number, steps: number): SavedRow {
