@@ -58,7 +58,7 @@ export type ModelSource = {
   /**
    * Of the language model's matrices; if absent, that of a checkpoint that `models quantize` wrote,
    * else float32. Matrices whose width is no multiple of 32 stay plain. What listens in
-   * the codec is always float32; with q8 and q4 a CPU makes the voice with matrices of 8 bits, too.
+   * the codec is always float32; where matrices are rounded for a CPU, its voice has some of 8 bits, too.
    * 16 bits are for GPUs; WebGPU's adapters may lack float16 and all lack bfloat16.
    */
   readonly precision?: Precision;

@@ -86,18 +86,25 @@ export async function openCheckpoint(
   // Caches keep each file behind a link. Graphs must name plain files of one folder: that of the
   // real files if they share one, else one that the build makes, under names that cannot clash.
   const together = dirname(modelPath) === dirname(mimiPath);
-  const modelName = together ? basename(modelPath) : 'language-model.safetensors';
   const adapters = await findAdapters(directory, languageModel, adapterChoice, hubCacheDirectory);
-  const weights = await openWeights(modelPath, modelName, languageModel, adapters, precision);
+  const weights = await openWeights(
+    modelPath,
+    together ? basename(modelPath) : 'language-model.safetensors',
+    languageModel,
+    adapters,
+    precision,
+  );
   const { converted } = weights;
-  const hasRoundedVoice = weights.precision !== 'f32' && languageModel.kind !== 'stt';
-  const gathered = !together || converted !== null || hasRoundedVoice;
+  const gathered = !together || converted !== null;
   const mimiWeights = await SafetensorsFile.open(
     mimiPath,
     gathered ? 'mimi.safetensors' : basename(mimiPath),
   );
-  const convertedVoice = hasRoundedVoice ? voiceInBlocks(mimiWeights) : null;
-  const modelFile = { path: modelPath, fileName: modelName };
+  // A folder whose files graphs can use stays where it lies, and its codec as it is.
+  const speaks = languageModel.kind !== 'stt';
+  const isRounded = converted !== null && weights.precision !== 'f32';
+  const convertedVoice = isRounded && speaks ? voiceInBlocks(mimiWeights) : null;
+  const modelFile = { path: modelPath, fileName: 'language-model.safetensors' };
   const configPath = join(directory, 'config.json');
   return {
     directory,

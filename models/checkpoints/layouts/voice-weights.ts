@@ -1,5 +1,5 @@
 /**
- * The transformer of the codec's decoder in blocks of 8 bits, for language models in blocks.
+ * The transformer of the codec's decoder in blocks of 8 bits, for language models that a build rounds.
  *
  * Codes have been chosen before it: rounding it changes the sound, by less than can be heard, and no
  * token. The encoder stays as it is, for a less exact distance would choose other codes; so do the
