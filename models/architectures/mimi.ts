@@ -8,6 +8,7 @@
 import type { Checkpoint } from '../checkpoints/checkpoint.ts';
 import type { TensorView } from '../checkpoints/safetensors.ts';
 import { findTransformerWeights } from '../checkpoints/transformer-weights.ts';
+import type { WeightSource } from '../checkpoints/weight-source.ts';
 import { linear } from '../layers/linear.ts';
 import { dequantize, findQuantizer, quantize } from '../layers/quantizer.ts';
 import {
@@ -33,7 +34,7 @@ export function mimiEncoder(
     const context = { graph, config: config.seanet, file, rows };
     const signal = reshape(graph, pcm, [graph.batch, config.frameSamples, 1]);
     const latents = seanetEncoder(context, signal, config.frameSamples); // [B, T, L]
-    const attended = latentTransformer(graph, checkpoint, 'encoder', rows, latents);
+    const attended = latentTransformer(graph, checkpoint, file, 'encoder', rows, latents);
     const latent = downsample(graph, checkpoint, rows, attended); // [B, 1, L]
     const column = reshape(graph, latent, [graph.batch, config.seanet.dimension]);
     const codes = graph.scope('quantizer', () =>
@@ -51,14 +52,15 @@ export function mimiDecoder(
   codes: Value,
   count: number,
 ): Value {
-  const { mimi: config, mimiWeights: file } = checkpoint;
+  const { mimi: config, mimiWeights: file, convertedVoice } = checkpoint;
+  const voice = convertedVoice?.weights.source ?? file;
   return graph.scope('mimi-decoder', () => {
     const column = graph.scope('dequantizer', () =>
       dequantize(graph, findQuantizer(file, config.quantizer), codes, count),
     );
     const latent = reshape(graph, column, [graph.batch, 1, config.seanet.dimension]);
     const latents = upsample(graph, checkpoint, rows, latent); // [B, T, L]
-    const attended = latentTransformer(graph, checkpoint, 'decoder', rows, latents);
+    const attended = latentTransformer(graph, checkpoint, voice, 'decoder', rows, latents);
     const context = { graph, config: config.seanet, file, rows };
     const signal = seanetDecoder(context, attended, config.latentsPerFrame);
     return reshape(graph, signal, [graph.batch, 1, config.frameSamples]);
@@ -68,14 +70,13 @@ export function mimiDecoder(
 /** ProjectedTransformer: [B, T, L] → [B, T, L] through a transformer of perhaps another width. */
 function latentTransformer(
   graph: GraphBuilder,
-  { mimi: config, mimiWeights, convertedVoice }: Checkpoint,
+  { mimi: config }: Checkpoint,
+  file: WeightSource,
   side: 'encoder' | 'decoder',
   rows: StreamRows,
   latents: Value,
 ): Value {
   const { batch } = graph;
-  const file =
-    side === 'decoder' && convertedVoice !== null ? convertedVoice.weights.source : mimiWeights;
   const length = config.latentsPerFrame;
   const latentWidth = config.seanet.dimension;
   const width = config.transformer.dimension;

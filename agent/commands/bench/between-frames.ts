@@ -4,6 +4,7 @@ import type {
   RowOptions,
 } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
 import { rightAligned } from './columns.ts';
+import { quantile } from './quantile.ts';
 
 /** Medians, ms. */
 export interface BetweenFrames {
@@ -32,8 +33,7 @@ export function timeBetweenFrames(stepper: FrameStepper, options: RowOptions): B
     timed('restore', () => stepper.restore(0, snapshot));
     snapshot.dispose();
   }
-  const median = (values: number[]): number =>
-    values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+  const median = (values: number[]): number => quantile(values, 0.5) ?? Number.NaN;
   return { begin: median(times.begin), keep: median(times.keep), restore: median(times.restore) };
 }
 

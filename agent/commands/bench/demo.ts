@@ -13,12 +13,12 @@ import type { CallerPlan } from './evaluation/evaluation-caller.ts';
 import { playConversations, type ConversationTrace } from './evaluation/evaluation-loop.ts';
 import {
   answersOf,
-  quantile,
   utterancesOf,
   type AnsweredQuestion,
 } from './evaluation/evaluation-measures.ts';
 import { batchSizes, buildGraphs } from '../model-for-command.ts';
 import { requireVoice } from '../model-abilities.ts';
+import { quantile } from './quantile.ts';
 import { countWordErrors, type WordErrors } from './evaluation/word-errors.ts';
 
 export interface BenchDemoOptions {

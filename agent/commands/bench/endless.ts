@@ -4,14 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { buildModel } from '../../../models/build.ts';
 import { architecture } from '../../../models/generate/architectures.ts';
 import { generateCheckpoint } from '../../../models/generate/generate-checkpoint.ts';
-import { FrameStepper } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
-import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-directory.ts';
-import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import { FRAME_MS } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError } from '../command-context.ts';
+import { openStepper } from './open-stepper.ts';
 
 export interface BenchEndlessOptions {
   frames: number;
@@ -50,16 +47,8 @@ export async function benchEndless(options: BenchEndlessOptions): Promise<Endles
 export async function talk(folder: string, frames: number): Promise<EndlessReport> {
   const checkpoint = path.join(folder, 'checkpoint');
   await generateCheckpoint({ architecture: architecture('tiny'), seed: 1, directory: checkpoint });
-  const { directory } = await buildModel({
-    checkpoint,
-    outputDirectory: folder,
-    batches: [1],
-    kinds: ['frame'],
-  });
-  const runtime = new OnnxRuntime('cpu');
+  const { runtime, model, stepper } = await openStepper(checkpoint, folder, { slots: 1 });
   try {
-    const model = await openModelDirectory(directory);
-    const stepper = new FrameStepper({ runtime, model, slots: 1, threads: 1 });
     stepper.attach(0, { sampling: model.manifest.sampling, seed: 1 });
     const { pcm, execMask, textToken } = stepper.tensors;
     execMask[0] = 1;

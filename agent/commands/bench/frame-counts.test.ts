@@ -2,12 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildModel } from '../../../models/build.ts';
-import { FrameStepper } from '../../../plugins/moshi/engine/stepping/frame-stepper.ts';
-import { openModelDirectory } from '../../../plugins/moshi/engine/model/model-directory.ts';
-import { OnnxRuntime } from '../../../plugins/moshi/engine/onnxruntime/onnx-runtime.ts';
 import { countFrame, countsTable } from './frame-counts.ts';
 import { FRAME_PARTS, readFrameProfile } from './frame-profile.ts';
+import { openStepper } from './open-stepper.ts';
 
 let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(path.join(tmpdir(), 'moshi-counts-'))));
@@ -16,17 +13,9 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const FRAMES = 3;
 
 test('a frame is one run of fewer operators than the graph has, and copies nothing on the CPU', async () => {
-  const { directory } = await buildModel({
-    checkpoint: 'demo',
-    outputDirectory: folder,
-    batches: [2],
-    kinds: ['frame'],
-  });
-  const model = await openModelDirectory(directory);
-  const runtime = new OnnxRuntime('cpu');
+  const profile = path.join(folder, 'profile');
+  const { runtime, model, stepper } = await openStepper('demo', folder, { slots: 2, profile });
   try {
-    const profile = path.join(folder, 'profile');
-    const stepper = new FrameStepper({ runtime, model, slots: 2, threads: 1, profile });
     stepper.tensors.execMask.fill(1);
     for (let frame = 0; frame < FRAMES; frame += 1) {
       stepper.step(2);

@@ -22,6 +22,7 @@ import { countFrame, countsTable, type FrameCounts } from './frame-counts.ts';
 import { FRAME_PARTS, readFrameProfile, type FramePart } from './frame-profile.ts';
 import { measureReadBandwidth } from '../machine/memory-bandwidth.ts';
 import { engineThreads } from '../machine/engine-threads.ts';
+import { quantile } from './quantile.ts';
 import { measurePeer, type PeerFigures } from './peer-frame.ts';
 
 export interface BenchFrameOptions {
@@ -171,7 +172,7 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
   }
   const figures: FrameFigures[] = [];
   for (const { context, times, processorTimes, betweenFrames } of timed) {
-    const ms = { min: quantile(times, 0), p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
+    const ms = { min: at(times, 0), p50: at(times, 0.5), p99: at(times, 0.99) };
     const { shares, counts } = await profileFrames(model, given, context);
     const limitMs = (1_000 * graph.weightBytes) / bytesPerSecond;
     const parts = FRAME_PARTS.map((part) => [part, shares[part] * ms.min]);
@@ -180,7 +181,7 @@ async function measure(given: Case, bytesPerSecond: number): Promise<FrameFigure
       batch,
       context,
       ms,
-      processorMs: { min: quantile(processorTimes, 0), p50: quantile(processorTimes, 0.5) },
+      processorMs: { min: at(processorTimes, 0), p50: at(processorTimes, 0.5) },
       parts: Object.fromEntries(parts) as FrameFigures['parts'],
       timesRealTime: (batch * FRAME_MS) / ms.p50,
       nodes: graph.nodes,
@@ -223,9 +224,8 @@ async function profileFrames(
   }
 }
 
-/** @param sorted - Ascending. */
-function quantile(sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
+function at(values: readonly number[], share: number): number {
+  return quantile(values, share) ?? Number.NaN;
 }
 
 /** ms, ascending. */

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { QuestionClip } from './evaluation-audio.ts';
 import { EvaluationCaller } from './evaluation-caller.ts';
 import type { ConversationTrace } from './evaluation-loop.ts';
-import { answersOf, nearestLine, quantile, utterancesOf } from './evaluation-measures.ts';
+import { answersOf, nearestLine, utterancesOf } from './evaluation-measures.ts';
 
 const LINES = { greet: 'Hello, ask me something.', name: 'My name is Mo.', agree: 'Mm-hm.' };
 const REPERTOIRE = { lines: LINES, backchannel: 'agree' };
@@ -94,11 +94,6 @@ test('a line is recognised with a letter missing, and half a line is not', () =>
   expect(nearestLine('My name is M.', LINES)).toBe('name');
   expect(nearestLine('My name', LINES)).toBeNull();
   expect(nearestLine('', LINES)).toBeNull();
-});
-
-test('quantiles are values that occurred', () => {
-  expect(quantile([3, 1, 2], 0.5)).toBe(2);
-  expect(quantile([], 0.5)).toBeNull();
 });
 
 function caller(change: Partial<ConstructorParameters<typeof EvaluationCaller>[0]>) {

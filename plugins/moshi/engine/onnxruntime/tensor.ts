@@ -30,13 +30,13 @@ export function rowBytes(layout: RowLayout): number {
 }
 
 /** Bytes of a row: `count` pieces of `bytes`, each `strideBytes` after the one before. */
-export type RowPieces = { count: number; bytes: number; strideBytes: number };
+type RowPieces = { count: number; bytes: number; strideBytes: number };
 
 /**
  * What of a row may have been written in so many steps, and in one that was computed and did not count;
  * the rest is as it was.
  */
-export function writtenPieces(layout: RowLayout, steps: number): RowPieces {
+function writtenPieces(layout: RowLayout, steps: number): RowPieces {
   const [heads = 1, slots = 1] = layout.rowShape;
   const wholeBytes = rowBytes(layout);
   const perStep = layout.slotsPerStep ?? null;

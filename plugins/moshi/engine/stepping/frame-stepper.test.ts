@@ -6,6 +6,7 @@ import { expect, test, vi } from 'vitest';
 
 import { buildModel } from '../../../../models/build.ts';
 import { writeFixture } from '../../../../models/fixtures/fixture.ts';
+import type { ModelManifest } from '../../../../models/manifest.ts';
 import { FRAME_SAMPLES } from '../../protocol/messages.ts';
 import { FrameStepper } from './frame-stepper.ts';
 import { openModelDirectory } from '../model/model-directory.ts';
@@ -31,13 +32,18 @@ async function openStepper(folder: string, slots: number) {
   return { runtime, model, stepper: new FrameStepper(options) };
 }
 
+/** Makes a model say token 17 in every step. */
+function forcedPrompt({ generatedCodebooks, heardCodebooks }: ModelManifest, promptSteps: number) {
+  const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, () => 3);
+  const steps = Array.from({ length: promptSteps }, () => ({ text: 17, codes, embedding: null }));
+  return { key: 'persona', promptSteps, steps };
+}
+
 test('who leaves in the middle of a prompt forces nothing on the next in his row', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
   const { runtime, model, stepper } = await openStepper(folder, 2);
-  const { generatedCodebooks, heardCodebooks } = model.manifest;
-  const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, () => 3);
-  const steps = Array.from({ length: 4 }, () => ({ text: 17, codes, embedding: null }));
-  const prompt = { key: 'persona', promptSteps: 4, steps };
+  const prompt = forcedPrompt(model.manifest, 4);
+  const { codes } = prompt.steps[0]!;
   const { tensors } = stepper;
   try {
     stepper.attach(0, GREEDY);
@@ -63,10 +69,7 @@ test('who leaves in the middle of a prompt forces nothing on the next in his row
 test('a conversation goes on where there is no memory to keep its prompt, and the next goes through it again', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'moshi-stepper-'));
   const { runtime, model, stepper } = await openStepper(folder, 1);
-  const { generatedCodebooks, heardCodebooks } = model.manifest;
-  const codes = Array.from({ length: generatedCodebooks + heardCodebooks }, () => 3);
-  const steps = Array.from({ length: 3 }, () => ({ text: 17, codes, embedding: null }));
-  const prompt = { key: 'persona', promptSteps: 3, steps };
+  const prompt = forcedPrompt(model.manifest, 3);
   const createState = vi.spyOn(runtime, 'createState');
   const begin = (): number => {
     stepper.attach(0, GREEDY);
