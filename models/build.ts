@@ -105,7 +105,7 @@ const KEY_VALUE_NUMBERS = { f32: 'float32', f16: 'float16', int8: 'int8' } as co
  */
 const COMPUTED_IN: Readonly<Record<Device, Partial<Record<Precision, HalfType>>>> = {
   cpu: {},
-  cuda: { bf16: 'bfloat16', f16: 'float16', q8: 'float16', q4: 'float16' },
+  cuda: { bf16: 'bfloat16', f16: 'float16', q8: 'float16', q4: 'float16', 'q4-128': 'float16' },
   webgpu: { f16: 'float16' },
 };
 

@@ -157,7 +157,7 @@ export const device = z.enum(['cpu', 'cuda', 'webgpu']);
 export type Device = z.infer<typeof device>;
 
 /** What the weights of the language model's matrices are when a step reads them. */
-export const precision = z.enum(['f32', 'bf16', 'f16', 'q8', 'q4']);
+export const precision = z.enum(['f32', 'bf16', 'f16', 'q8', 'q4', 'q4-128']);
 export type Precision = z.infer<typeof precision>;
 
 /** One choice the model was trained to obey; graph input `condition_<name>` i64 [B] is an index into `values`. */

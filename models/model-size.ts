@@ -2,8 +2,7 @@
  * How many numbers a model has and how much memory it takes, from its configuration alone: before
  * anything is fetched, opened or built.
  */
-import { BLOCK_SIZE } from './checkpoints/layouts/blocks.ts';
-import { BLOCK_BITS } from './checkpoints/linear-weight.ts';
+import { BLOCKS } from './checkpoints/linear-weight.ts';
 import type { LanguageModelConfig } from './checkpoints/language-model-config.ts';
 import type { MimiConfig } from './checkpoints/mimi-config.ts';
 import type { TransformerConfig } from './checkpoints/transformer-config.ts';
@@ -21,6 +20,7 @@ export const KEY_VALUE_TYPES: Readonly<Record<Precision, 'f32' | 'f16'>> = {
   f16: 'f16',
   q8: 'f16',
   q4: 'f16',
+  'q4-128': 'f16',
 };
 const KEY_VALUE_BYTES = { f32: FLOAT32_BYTES, f16: HALF_BYTES } as const;
 
@@ -130,6 +130,6 @@ export function memoryBytes(
 function bytesPerNumber(precision: Precision): number {
   if (precision === 'f32') return FLOAT32_BYTES;
   if (precision === 'bf16' || precision === 'f16') return HALF_BYTES;
-  const bits = BLOCK_BITS[precision];
-  return bits / 8 + (FLOAT32_BYTES + bits / 8) / BLOCK_SIZE;
+  const { bits, size } = BLOCKS[precision];
+  return bits / 8 + (FLOAT32_BYTES + bits / 8) / size;
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { buildModel, openForBuild } from './build.ts';
+import { BLOCK_PRECISIONS } from './checkpoints/linear-weight.ts';
 import { writeFixture } from './fixtures/fixture.ts';
 import type { Precision } from './manifest.ts';
 import { GraphSession, greedyFeed } from './test-support/graph-session.ts';
@@ -51,7 +52,7 @@ async function probe(built: Awaited<ReturnType<typeof buildModel>>): Promise<num
 }
 
 /** Largest relative error of hidden state and logits: mean square against that of the float32 ones. */
-const LARGEST_ERROR = { q8: 1e-2, q4: 0.6 };
+const LARGEST_ERROR = { q8: 1e-2, q4: 0.6, 'q4-128': 0.6 };
 
 const folders: [string, () => string][] = [
   ['pytorch-bf16', () => TINY],
@@ -70,7 +71,7 @@ const folders: [string, () => string][] = [
 test.each(folders)('%s with 8 and 4 bits is near what it is in float32', async (_, folder) => {
   const checkpoint = folder();
   const expected = await probe(await build(checkpoint, 'f32'));
-  for (const precision of ['q8', 'q4'] as const) {
+  for (const precision of BLOCK_PRECISIONS) {
     const built = await build(checkpoint, precision);
     expect(built.manifest.precision).toBe(precision);
     const error = normalizedError(await probe(built), expected);

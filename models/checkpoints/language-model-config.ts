@@ -20,7 +20,12 @@ import {
 } from './conditioning-config.ts';
 import { checkJson, readJson } from './json-file.ts';
 import { weightsFileName } from './weights-file-name.ts';
-import { BLOCK_LAYOUT_MARKER, type BlockPrecision } from './linear-weight.ts';
+import {
+  BLOCK_LAYOUT_MARKER,
+  BLOCK_PRECISIONS,
+  BLOCKS,
+  type BlockPrecision,
+} from './linear-weight.ts';
 import { isOff, notImplemented } from './not-implemented.ts';
 import { completePersonaPlex, isPersonaPlex } from './personaplex-config.ts';
 import {
@@ -73,14 +78,29 @@ const transcription = z
   .partial();
 
 /** The marker of the layout in layouts/blocks.ts; other programs have others, which are refused. */
-const blockQuantization = z.strictObject({
-  format: z.literal(BLOCK_LAYOUT_MARKER, {
-    error: ({ input }) =>
-      `must be "${BLOCK_LAYOUT_MARKER}", the one that models quantize writes; found ` +
-      (input === undefined ? 'none' : JSON.stringify(input)),
-  }),
-  bits: z.literal([4, 8]),
-});
+const blockQuantization = z
+  .strictObject({
+    format: z.literal(BLOCK_LAYOUT_MARKER, {
+      error: ({ input }) =>
+        `must be "${BLOCK_LAYOUT_MARKER}", the one that models quantize writes; found ` +
+        (input === undefined ? 'none' : JSON.stringify(input)),
+    }),
+    bits: z.literal([4, 8]),
+    group_size: z.number().int().default(BLOCKS.q4.size),
+  })
+  .transform(({ bits, group_size: size }, context): BlockPrecision => {
+    const found = BLOCK_PRECISIONS.find(
+      (one) => BLOCKS[one].bits === bits && BLOCKS[one].size === size,
+    );
+    if (found !== undefined) return found;
+    const sizes = BLOCK_PRECISIONS.map((one) => BLOCKS[one]).filter((one) => one.bits === bits);
+    context.addIssue({
+      code: 'custom',
+      path: ['group_size'],
+      message: `must be ${sizes.map((one) => one.size).join(' or ')} with ${bits} bits, found ${size}`,
+    });
+    return z.NEVER;
+  });
 
 const schema = z
   .strictObject({
@@ -417,7 +437,7 @@ export function parseLanguageModelConfig(
       ? { file: config.lora_name, scaling: config.lora_scaling, rank: config.lora_rank }
       : null,
     quantized: config.quantize,
-    blockPrecision: config.quantization === null ? null : `q${config.quantization.bits}`,
+    blockPrecision: config.quantization,
     temporal: {
       dimension: config.dim,
       heads: config.num_heads,

@@ -50,23 +50,39 @@ function builtWeights({ manifest }: Awaited<ReturnType<typeof buildModel>>): str
   return join(manifest.weightsDirectory, 'language-model.safetensors');
 }
 
-test('makes a folder that is used where it lies, and holds what a build would make', async () => {
-  const { directory: folder, matrices, bytesAfter } = await quantizeCheckpoint(options('q4'));
-  const built = await build(folder);
-  expect(built.manifest.precision).toBe('q4');
-  expect(built.manifest.weightsDirectory).toBe(folder);
-  const bytes = readFileSync(join(folder, 'model.q4.safetensors'));
-  expect(bytes).toHaveLength(bytesAfter);
-  expect(bytes.equals(readFileSync(builtWeights(await build(TINY, 'q4'))))).toBe(true);
-  // Largest first, and all that there are: three per head, 2 · (2 + 8 · 2) and 3 · 4 in layers.
-  const errors = matrices.map(({ relativeError }) => relativeError);
-  expect(errors).toEqual([...errors].sort((a, b) => b - a));
-  expect(errors[0]).toBeLessThan(0.09);
-  expect(errors.at(-1)).toBeGreaterThan(0.05);
-  const names = matrices.map(({ name }) => name);
-  expect(names).toContain('text_linear.weight');
-  expect(names.filter((name) => /emb|norm/.test(name))).toEqual([]);
-  expect(readdirSync(directory).filter((name) => name.startsWith('.'))).toEqual([]);
+test.each([
+  ['q4', 0.09],
+  ['q4-128', 0.12],
+] as const)(
+  'makes a folder in %s that is used where it lies, as a build would',
+  async (precision, most) => {
+    const report = await quantizeCheckpoint(options(precision, { precision }));
+    const { directory: folder, matrices, bytesAfter } = report;
+    const built = await build(folder);
+    expect(built.manifest.precision).toBe(precision);
+    expect(built.manifest.weightsDirectory).toBe(folder);
+    const bytes = readFileSync(join(folder, `model.${precision}.safetensors`));
+    expect(bytes).toHaveLength(bytesAfter);
+    expect(bytes.equals(readFileSync(builtWeights(await build(TINY, precision))))).toBe(true);
+    // Largest first, and all that there are: three per head, 2 · (2 + 8 · 2) and 3 · 4 in layers.
+    const errors = matrices.map(({ relativeError }) => relativeError);
+    expect(errors).toEqual([...errors].sort((a, b) => b - a));
+    expect(errors[0]).toBeLessThan(most);
+    expect(errors.at(-1)).toBeGreaterThan(0.05);
+    const names = matrices.map(({ name }) => name);
+    expect(names).toContain('text_linear.weight');
+    expect(names.filter((name) => /emb|norm/.test(name))).toEqual([]);
+    expect(readdirSync(directory).filter((name) => name.startsWith('.'))).toEqual([]);
+  },
+);
+
+test('has blocks of 128 columns where they fit, else of 32', async () => {
+  const { directory: folder } = await quantizeCheckpoint(
+    options('wide-blocks', { precision: 'q4-128' }),
+  );
+  const tensors = readTensors(join(folder, 'model.q4-128.safetensors'));
+  expect(tensors['text_linear.weight']!.shape).toEqual([512, 1, 64]);
+  expect(tensors['linears.0.weight']!.shape.slice(1)).toEqual([2, 16]);
 });
 
 test('takes the voices along that come with a model', async () => {
@@ -246,6 +262,22 @@ describe('refuses by name', () => {
       problem: 'other bits',
       config: { quantization: { format: 'matmul-nbits', bits: 3 } },
       message: /quantization\.bits is wrong/,
+    },
+    {
+      problem: 'blocks of another size',
+      config: { quantization: { format: 'matmul-nbits', bits: 4, group_size: 64 } },
+      message: /quantization\.group_size must be 32 or 128 with 4 bits, found 64/,
+    },
+    {
+      problem: 'larger blocks of 8 bits',
+      config: { quantization: { format: 'matmul-nbits', bits: 8, group_size: 128 } },
+      message: /quantization\.group_size must be 32 with 8 bits, found 128/,
+    },
+    {
+      problem: 'larger blocks than there are',
+      config: { quantization: { format: 'matmul-nbits', bits: 4, group_size: 128 } },
+      message:
+        /\S+weight must be U8 \[\d+, 1, 64\], as blocks of 128 columns are; found U8 \[\d+, 4, 16\]/,
     },
     {
       problem: 'a marker that we do not know at all',

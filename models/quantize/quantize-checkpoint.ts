@@ -6,11 +6,7 @@ import { CheckpointError } from '../checkpoints/checkpoint-error.ts';
 import { openCheckpoint, type AdapterChoice, type Checkpoint } from '../checkpoints/checkpoint.ts';
 import { readConfigFile } from '../checkpoints/language-model-config.ts';
 import type { ConvertedMatrix } from '../checkpoints/layouts/converted-weights.ts';
-import {
-  BLOCK_BITS,
-  BLOCK_LAYOUT_MARKER,
-  type BlockPrecision,
-} from '../checkpoints/linear-weight.ts';
+import { BLOCKS, BLOCK_LAYOUT_MARKER, type BlockPrecision } from '../checkpoints/linear-weight.ts';
 import { VOICES_ARCHIVE, VOICES_FOLDER } from '../hub/checkpoint-files.ts';
 import { makeCheckpointFolder } from '../checkpoints/new-checkpoint-folder.ts';
 
@@ -86,7 +82,8 @@ export async function quantizeCheckpoint(options: QuantizeOptions): Promise<Quan
     const names = await linkOtherFiles(checkpoint, draft);
     const config = (await readConfigFile(checkpoint.directory)) as Record<string, unknown>;
     const kept = Object.entries(config).filter(([key]) => !STORAGE_KEYS.has(key));
-    const quantization = { format: BLOCK_LAYOUT_MARKER, bits: BLOCK_BITS[precision] };
+    const { bits, size } = BLOCKS[precision];
+    const quantization = { format: BLOCK_LAYOUT_MARKER, bits, group_size: size };
     const written = {
       ...Object.fromEntries(kept),
       moshi_name: fileName,

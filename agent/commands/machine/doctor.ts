@@ -128,7 +128,7 @@ async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'
       found,
       fix:
         'too slow for conversations: use a smaller model, ' +
-        `${precision === 'q4' ? '' : 'MOSHI_PRECISION=q4, '}more threads, a faster machine or a GPU`,
+        `${precision === 'q4-128' ? '' : 'MOSHI_PRECISION=q4-128, '}more threads, a faster machine or a GPU`,
     };
   }
   return p99 > FRAME_MS * COMFORTABLE_SHARE

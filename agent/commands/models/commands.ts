@@ -1,6 +1,10 @@
 /** `models list | pull | build | inspect | quantize | generate`. */
 import { Option, type Command } from 'commander';
 import {
+  BLOCK_PRECISIONS,
+  type BlockPrecision,
+} from '../../../models/checkpoints/linear-weight.ts';
+import {
   ARCHITECTURE_NAMES,
   type ArchitectureName,
 } from '../../../models/generate/architectures.ts';
@@ -15,7 +19,7 @@ import {
 
 interface QuantizeFlags {
   model?: string;
-  precision: 'q8' | 'q4';
+  precision: BlockPrecision;
   out: string;
   wav?: string;
   json?: true;
@@ -75,8 +79,11 @@ export function addModelCommands(program: Command): void {
     .description('write a checkpoint again with matrices of 8 or 4 bits')
     .addOption(modelOption())
     .addOption(
-      new Option('--precision <precision>', 'q8 keeps nearly all, q4 takes half of its memory')
-        .choices(['q8', 'q4'])
+      new Option(
+        '--precision <precision>',
+        'q8 keeps nearly all, q4 takes half of its memory, q4-128 a sixth less and loses more',
+      )
+        .choices(BLOCK_PRECISIONS)
         .makeOptionMandatory(),
     )
     .requiredOption('--out <folder>', 'folder to make')

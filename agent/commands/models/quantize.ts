@@ -1,6 +1,7 @@
 /** `models quantize`: a checkpoint of a quarter or half the size, and what that costs. */
 import path from 'node:path';
 import { buildModel, resolveModel, type ModelSource } from '../../../models/build.ts';
+import type { BlockPrecision } from '../../../models/checkpoints/linear-weight.ts';
 import type { ModelManifest } from '../../../models/manifest.ts';
 import {
   quantizeCheckpoint,
@@ -18,7 +19,7 @@ import { cutFrames, readSpeech } from '../wav/speech-file.ts';
 import { listenForSignals } from '../until-signal.ts';
 
 export interface QuantizeCommandOptions {
-  precision: 'q8' | 'q4';
+  precision: BlockPrecision;
   /** Folder to make. */
   output: string;
   /** WAV to count kept tokens on. */

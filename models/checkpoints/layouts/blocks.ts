@@ -2,7 +2,8 @@
  * Our own layout of quantised models: that of PyTorch, with the matrix of every linear layer as blocks
  * that MatMulNBits reads where they lie. Matrix `X` is then `X` (uint8 [rows, blocks, bytes]),
  * `X_scales` (float32) and, unless its numbers lie evenly around zero, `X_zero_points` (uint8).
- * config.json says so: `"quantization": {"format": "matmul-nbits", "bits": 4 or 8}`.
+ * config.json says so: `"quantization": {"format": "matmul-nbits", "bits": 4 or 8, "group_size": 32 or
+ * 128}`; matrices whose width is no multiple of 128 have blocks of 32 all the same.
  *
  * Embeddings are looked up, not multiplied: a step reads a row of each, so they stay as they were.
  */
@@ -10,7 +11,7 @@ import type { DataType } from '../../onnx/data-types.ts';
 import { dequantizeRows } from '../../quantize/quantize-rows.ts';
 import { CheckpointError } from '../checkpoint-error.ts';
 import {
-  BLOCK_BITS,
+  BLOCKS,
   blockShapes,
   type BlockFormat,
   type BlockMatrix,
@@ -25,7 +26,7 @@ import {
   type TensorContainer,
 } from './stored-tensors.ts';
 
-/** Columns that share a scale: what Kyutai's GGUF and 4-bit MLX files have, too. */
+/** Columns of the smallest blocks. */
 export const BLOCK_SIZE = 32;
 
 /**
@@ -41,6 +42,15 @@ const LINEAR =
  */
 export function isLinearMatrix(name: string, shape: readonly number[]): boolean {
   return shape.length === 2 && (shape[1] ?? 0) % BLOCK_SIZE === 0 && LINEAR.test(name);
+}
+
+/** Bits and columns of the blocks of a matrix of that width, a multiple of 32. */
+export function blocksFor(
+  precision: BlockPrecision,
+  columns: number,
+): Pick<BlockFormat, 'bits' | 'size'> {
+  const { bits, size } = BLOCKS[precision];
+  return { bits, size: columns % size === 0 ? size : BLOCK_SIZE };
 }
 
 const SCALES = '_scales';
@@ -70,17 +80,18 @@ export function blockPacking(
   const packed = file.stored(name);
   const scales = file.stored(names.scales);
   const hasZeroPoints = file.has(names.zeroPoints);
-  const [rows = 0, blocks = 0] = packed.shape;
-  const bits = BLOCK_BITS[precision];
-  const columns = blocks * BLOCK_SIZE;
-  const format: BlockFormat = { bits, size: BLOCK_SIZE, hasZeroPoints };
+  const [rows = 0, blocks = 0, bytes = 0] = packed.shape;
+  const { bits } = BLOCKS[precision];
+  const columns = (blocks * bytes * 8) / bits;
+  const { size } = blocksFor(precision, columns);
+  const format: BlockFormat = { bits, size, hasZeroPoints };
   const shapes = blockShapes(format, rows, columns);
-  checkPiece(file.path, packed, 'U8', shapes.packed);
-  checkPiece(file.path, scales, 'F32', shapes.scales);
+  checkPiece(file.path, packed, 'U8', shapes.packed, size);
+  checkPiece(file.path, scales, 'F32', shapes.scales, size);
   const pieces = [packed, scales];
   if (hasZeroPoints) {
     const zeroPoints = file.stored(names.zeroPoints);
-    checkPiece(file.path, zeroPoints, 'U8', shapes.zeroPoints);
+    checkPiece(file.path, zeroPoints, 'U8', shapes.zeroPoints, size);
     pieces.push(zeroPoints);
   }
   const decodeBlocks = ([numbers, factors, points]: readonly Buffer[]): BlockRows => ({
@@ -92,7 +103,7 @@ export function blockPacking(
     shape: [rows, columns],
     packing: {
       pieces: pieces.map(rowPiece),
-      decode: (buffers) => dequantizeRows(decodeBlocks(buffers), columns, bits, BLOCK_SIZE),
+      decode: (buffers) => dequantizeRows(decodeBlocks(buffers), columns, bits, size),
       blocks: { format, decode: decodeBlocks },
     },
   };
@@ -131,10 +142,11 @@ function checkPiece(
   tensor: StoredTensor,
   type: string,
   shape: readonly number[],
+  size: number,
 ): void {
   if (tensor.type === type && tensor.shape.join() === shape.join()) return;
   throw new CheckpointError(
     `${path}: tensor ${tensor.name} must be ${type} [${shape.join(', ')}], as blocks of ` +
-      `${BLOCK_SIZE} columns are; found ${tensor.type} [${tensor.shape.join(', ')}].`,
+      `${size} columns are; found ${tensor.type} [${tensor.shape.join(', ')}].`,
   );
 }

@@ -14,7 +14,6 @@ import { DATA_TYPES, elementCount, type DataType } from '../../onnx/data-types.t
 import { quantizeRows } from '../../quantize/quantize-rows.ts';
 import { CheckpointError } from '../checkpoint-error.ts';
 import {
-  BLOCK_BITS,
   blockShapes,
   type BlockFormat,
   type BlockPrecision,
@@ -22,7 +21,7 @@ import {
 } from '../linear-weight.ts';
 import type { TensorView } from '../safetensors.ts';
 import { TranslatedWeights, type WeightSource } from '../weight-source.ts';
-import { BLOCK_SIZE, blockNames, isLinearMatrix } from './blocks.ts';
+import { blockNames, blocksFor, isLinearMatrix } from './blocks.ts';
 import {
   plainBytes,
   PLAIN_TYPES,
@@ -258,8 +257,7 @@ function planTensor(path: string, tensor: PresentedTensor, precision: BlockPreci
   const pieces = packing?.pieces ?? [rowPiece(stored)];
   const shared = { tensor, rows, columns, pieces };
   if (precision !== null && isLinearMatrix(name, shape)) {
-    const bits = BLOCK_BITS[precision];
-    return { ...shared, ...planBlocks(path, tensor, columns, bits) };
+    return { ...shared, ...planBlocks(path, tensor, columns, precision) };
   }
   if (packing === null) {
     const type = PLAIN_TYPES[stored.type];
@@ -273,15 +271,17 @@ function planTensor(path: string, tensor: PresentedTensor, precision: BlockPreci
   return { ...shared, entries, blocks: null, convert };
 }
 
-/** Numbers that are blocks of these bits already are taken over, others are rounded. */
+/** Numbers that are such blocks already are taken over, others are rounded. */
 function planBlocks(
   path: string,
   { name, shape, stored, packing }: PresentedTensor,
   columns: number,
-  bits: 4 | 8,
+  precision: BlockPrecision,
 ): Pick<Plan, 'entries' | 'blocks' | 'convert'> {
-  const kept = packing?.blocks?.format.bits === bits ? packing.blocks : null;
-  const format = kept?.format ?? { bits, size: BLOCK_SIZE, hasZeroPoints: true };
+  const { bits, size } = blocksFor(precision, columns);
+  const stays = packing?.blocks?.format.bits === bits && packing.blocks.format.size === size;
+  const kept = stays ? packing.blocks : null;
+  const format = kept?.format ?? { bits, size, hasZeroPoints: true };
   const names = blockNames(name);
   const shapes = blockShapes(format, shape[0] ?? 0, columns);
   const entries: Entry[] = [
