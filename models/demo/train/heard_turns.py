@@ -11,8 +11,9 @@ import room
 from codec import FRAME, STEPS
 from ear import expected_phones, listen
 from microphone import HeardTurn, SoundMicrophone, add_disturbances, add_noise
-from shard_files import read_shard, shard_paths, write_shard
 from phones import phones_of
+from shard_files import read_shard, shard_paths, write_shard
+from team import Team
 from user_speech import DRAWN_WEIGHTS
 
 TURNS, BATCH = 1_000, 50
@@ -169,11 +170,13 @@ def _batches(steps, frames):
 
 
 class HeardTurns:
-    """All shards of a kind: turns, each with what the convolutions made of it, or with its codes."""
+    """Turns of a kind, each with what the convolutions made of it, or with its codes."""
 
-    def __init__(self, folder, kind, users):
+    def __init__(self, folder, kind, users, team=Team()):
+        """@param team Each of its processes reads shards of its own, as far as there are enough."""
         self.items, self.shards, self.by_kind = users.items, [], {}
-        for path in shard_paths(folder, kind):
+        paths = shard_paths(folder, kind)
+        for path in paths[team.rank :: team.size] or paths:
             shard = read_shard(path)
             shard["first"] = _firsts(shard["frames"])
             for place, item in enumerate(shard["item"]):

@@ -17,6 +17,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
+from team import Team
+
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 
@@ -204,7 +206,7 @@ class Pipeline:
         train_words(
             self.codec,
             self.begun_codec,
-            self._turns(self.heard, "train"),
+            self._turns(self.heard, "train", team),
             self._lines()[0],
             load_tokenizer(self.tokenizer),
             {kind: self._turns(self.heard, kind) for kind in ("voice", "text")},
@@ -292,7 +294,7 @@ class Pipeline:
         train_language_model(
             self.language_model,
             self.codec,
-            self._batches(),
+            self._batches(team),
             self._validation_dialogues(),
             self.budget.language_model_steps,
             self.device,
@@ -386,17 +388,17 @@ class Pipeline:
 
         return AgentStreams(load_codec(self.codec), load_tokenizer(self.tokenizer), *self._lines())
 
-    def _turns(self, folder, kind):
+    def _turns(self, folder, kind, team=Team()):
         from heard_turns import HeardTurns
 
-        return HeardTurns(folder, kind, self._users(kind))
+        return HeardTurns(folder, kind, self._users(kind), team)
 
-    def _batches(self):
+    def _batches(self, team=Team()):
         import numpy as np
         from make_dialogues import DialogueStore
         from training_batches import TrainingBatches
 
-        turns = self._turns(self.coded, "train")
+        turns = self._turns(self.coded, "train", team)
         store = DialogueStore(self.work / "dialogues", "train")
         return TrainingBatches(self._agent(), turns, store, np.random.default_rng(0))
 
@@ -409,7 +411,6 @@ class Pipeline:
 def train_beside(pipeline, method, rank, size, meeting_file):
     """A training of the pipeline's, in one of `size` processes."""
     import torch
-    from team import Team
 
     if size > 1:
         torch.set_num_threads(1)
