@@ -8,6 +8,7 @@ import path from 'node:path';
 import { config as readDotenvFiles } from 'dotenv';
 import { z } from 'zod';
 import type { HubSettings } from '../models/hub/hub-client.ts';
+import { precision } from '../models/manifest.ts';
 import {
   listProcessors,
   parseProcessors,
@@ -111,7 +112,7 @@ const keyValueWish = z.enum(KEY_VALUE_TYPES, {
 export type KeyValueWish = z.infer<typeof keyValueWish>;
 
 /** Of a model's matrices; `auto` is what fits the machine. */
-const PRECISIONS = ['auto', 'f32', 'bf16', 'f16', 'q8', 'q4', 'q4-128'] as const;
+const PRECISIONS = ['auto', ...precision.options] as const;
 export const precisionWish = z.enum(PRECISIONS, {
   error: `must be one of ${PRECISIONS.join(', ')}`,
 });
