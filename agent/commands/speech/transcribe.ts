@@ -1,11 +1,14 @@
 /** `transcribe`: the words of a file, with their times. */
-import { EndOfTurn, TURN_HORIZON_SECONDS } from '../../../plugins/moshi/engine/text/end-of-turn.ts';
 import {
   openModelDirectory,
   readVocabulary,
 } from '../../../plugins/moshi/engine/model/model-directory.ts';
 import { openRunner } from '../../../plugins/moshi/engine/runner.ts';
-import { TimedWords, type WordEvent } from '../../../plugins/moshi/engine/text/timed-words.ts';
+import {
+  transcribes,
+  Transcription,
+  type TranscriptionEvent,
+} from '../../../plugins/moshi/engine/text/transcription.ts';
 import { FRAME_SAMPLES } from '../../../plugins/moshi/protocol/messages.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { engineThreads } from '../machine/engine-threads.ts';
@@ -38,8 +41,6 @@ export interface Transcript {
   pauses: { startMs: number }[];
 }
 
-const FRAME_MS = 80;
-
 export async function runTranscribe(
   context: CommandContext,
   options: TranscribeOptions,
@@ -56,21 +57,11 @@ export async function runTranscribe(
   const { directory, device } = await buildGraphs(context, ['frame'], [1]);
   const model = await openModelDirectory(directory);
   const { manifest } = model;
-  const { transcription } = manifest;
-  if (transcription === null) {
+  if (!transcribes(manifest)) {
     throw new CommandError(`the graphs in ${directory} are not of a model that transcribes`);
   }
-  const leadingSilenceMs = (1_000 * transcription.leadingSilenceSamples) / manifest.sampleRate;
-  const words = new TimedWords({
-    vocabulary: await readVocabulary(model),
-    paddingToken: manifest.paddingToken,
-    endOfPaddingToken: manifest.endOfPaddingToken,
-    delayFrames: transcription.delayFrames,
-    leadingSilenceMs,
-  });
-  const turn = new EndOfTurn(transcription.delayFrames);
-  const turnHead = manifest.pauses?.horizonsSeconds?.indexOf(TURN_HORIZON_SECONDS) ?? -1;
-  const heard = new HeardFrames(transcription, manifest.frameSamples, speech);
+  const transcription = new Transcription(manifest, await readVocabulary(model));
+  const heard = new HeardFrames(manifest.transcription, manifest.frameSamples, speech);
   const runner = await openRunner({
     modelDirectory: directory,
     device,
@@ -80,9 +71,9 @@ export async function runTranscribe(
     runner.start(0);
     const transcript: Transcript = { tokens: [], vad: [], words: [], pauses: [] };
     const page = new Page((text) => process.stdout.write(text));
-    const note = (events: WordEvent[]): void => {
+    const note = (events: TranscriptionEvent[]): void => {
       page.write(events);
-      addWords(transcript.words, events);
+      addEvents(transcript, events);
     };
     // Words that appear on the terminal show how far the work has come.
     const progress = process.stdout.isTTY
@@ -97,23 +88,19 @@ export async function runTranscribe(
       const [result] = runner.step([{ row: 0, pcm: heard.frame(index) }]);
       progress?.update(index);
       const [token] = result?.frameTokens ?? [];
-      if (result === undefined || token === undefined || index < manifest.maxDelay) {
+      if (result === undefined || token === undefined) {
+        continue;
+      }
+      note(transcription.push(token, result.pauses));
+      if (index < manifest.maxDelay) {
         continue;
       }
       transcript.tokens.push(token);
       if (result.pauses !== null) {
         transcript.vad.push(result.pauses);
       }
-      const events = words.push(token);
-      note(events);
-      const pause = result.pauses?.[turnHead];
-      const hasWord = events.some(({ type }) => type === 'word');
-      if (pause !== undefined && turn.push(pause, hasWord)) {
-        const startMs = Math.max(0, index * FRAME_MS - leadingSilenceMs);
-        transcript.pauses.push({ startMs });
-      }
     }
-    note(words.finish((1_000 * speech.length) / manifest.sampleRate));
+    note(transcription.finish((1_000 * speech.length) / manifest.sampleRate));
     progress?.finish();
     page.end();
     if (options.json !== undefined) {
@@ -124,14 +111,19 @@ export async function runTranscribe(
   }
 }
 
-function addWords(words: TimedWord[], events: readonly WordEvent[]): void {
+function addEvents({ words, pauses }: Transcript, events: readonly TranscriptionEvent[]): void {
   for (const event of events) {
-    if (event.type === 'word') {
-      words.push({ text: event.text, startMs: event.startMs, endMs: Number.NaN });
-      continue;
-    }
-    for (let last = words.length - 1; Number.isNaN(words[last]?.endMs); last -= 1) {
-      words[last] = { ...(words[last] as TimedWord), endMs: event.endMs };
+    switch (event.type) {
+      case 'word':
+        words.push({ text: event.text, startMs: event.startMs, endMs: Number.NaN });
+        break;
+      case 'end':
+        for (let last = words.length - 1; Number.isNaN(words[last]?.endMs); last -= 1) {
+          words[last] = { ...(words[last] as TimedWord), endMs: event.endMs };
+        }
+        break;
+      case 'turn_end':
+        pauses.push({ startMs: event.atMs });
     }
   }
 }
@@ -145,7 +137,7 @@ class Page {
     this.#write = write;
   }
 
-  write(events: readonly WordEvent[]): void {
+  write(events: readonly TranscriptionEvent[]): void {
     for (const event of events) {
       if (event.type === 'word') {
         this.#write(this.#isEmpty ? event.text : ` ${event.text}`);

@@ -1,4 +1,4 @@
-import type { EngineErrorCode } from '../protocol/messages.ts';
+import type { EngineErrorCode, ModelInfo } from '../protocol/messages.ts';
 
 export type ConnectionProblem =
   | EngineErrorCode
@@ -9,7 +9,9 @@ export type ConnectionProblem =
   /** The connection ended without a reason given. */
   | 'closed'
   /** Somebody answers, but not as an engine of this protocol does. */
-  | 'not_an_engine';
+  | 'not_an_engine'
+  /** The engine's model transcribes and should speak, or the other way round. */
+  | 'wrong_model';
 
 /** What went wrong between this side and an engine; `problem` is what a caller can react to. */
 export class EngineConnectionError extends Error {
@@ -44,6 +46,15 @@ export class EngineConnectionError extends Error {
     );
   }
 
+  static wrongModel(url: string, { name, transcribes }: ModelInfo): EngineConnectionError {
+    return new EngineConnectionError(
+      'wrong_model',
+      transcribes
+        ? `The model ${name} of the engine at ${url} only listens and cannot converse. Run that engine with a model that speaks.`
+        : `The model ${name} of the engine at ${url} speaks and does not transcribe. Run that engine with a model that does, such as stt-1b-en_fr.`,
+    );
+  }
+
   static notAnEngine(url: string, found: string, cause?: unknown): EngineConnectionError {
     return new EngineConnectionError(
       'not_an_engine',
@@ -55,5 +66,7 @@ export class EngineConnectionError extends Error {
 
 /** True where trying again cannot help: somebody has to change the configuration first. */
 export function isFatal(error: EngineConnectionError): boolean {
-  return ['unauthorized', 'protocol_version', 'prompt_refused'].includes(error.problem);
+  return ['unauthorized', 'protocol_version', 'prompt_refused', 'wrong_model'].includes(
+    error.problem,
+  );
 }

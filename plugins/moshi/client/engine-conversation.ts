@@ -22,6 +22,8 @@ import type {
   EngineMessage,
   ReadyMessage,
   StartMessage,
+  TurnEndMessage,
+  WordMessage,
 } from '../protocol/messages.ts';
 import { systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
@@ -36,6 +38,8 @@ export type EngineConversationOptions = {
   engineUrl: string;
   /** Bearer token, needed by engines that listen beyond loopback. */
   engineToken?: string | undefined;
+  /** Whether the engine is to write down what it hears instead of speaking; other engines are refused. */
+  transcribes?: boolean | undefined;
   /** Takes the slot that was reserved under this key. */
   reservationKey?: string | undefined;
   /** Missing fields take the model's defaults. */
@@ -61,6 +65,10 @@ export type EngineConversationEvents = {
   ready: [event: { ready: ReadyMessage; connectMs: number; attempt: number }];
   /** One 80 ms step. */
   frame: [frame: FrameMessage];
+  /** A word that was heard, from an engine that transcribes. */
+  word: [word: WordMessage];
+  /** The speaker has finished, and all words until then have come. */
+  turn_end: [turnEnd: TurnEndMessage];
   /** A reset took effect: the next frame is step 0. */
   reset_done: [];
   /** The connection is lost or was not made; the next attempt starts after `delayMs`. */
@@ -268,6 +276,10 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
         this.#awaitingReset = false;
         this.emit('reset_done');
         return;
+      case 'word':
+      case 'turn_end':
+        this.#receiveHeard(message);
+        return;
       case 'error':
         this.#lose(new EngineConnectionError(message.code, this.#told(message.message)));
         return;
@@ -290,6 +302,10 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
       );
       return;
     }
+    if (ready.model.transcribes !== (this.#options.transcribes ?? false)) {
+      this.#lose(EngineConnectionError.wrongModel(this.#address.url, ready.model));
+      return;
+    }
     this.#cancelTimer();
     this.#state = 'ready';
     const nowMs = this.#clock.now();
@@ -307,6 +323,18 @@ export class EngineConversation extends EventEmitter<EngineConversationEvents> {
       this.#lose(EngineConnectionError.notAnEngine(this.#address.url, 'a frame before "ready".'));
     } else if (!this.#awaitingReset) {
       this.emit('frame', frame);
+    }
+  }
+
+  #receiveHeard(message: WordMessage | TurnEndMessage): void {
+    if (this.#state !== 'ready') {
+      this.#lose(EngineConnectionError.notAnEngine(this.#address.url, 'words before "ready".'));
+    } else if (!this.#awaitingReset) {
+      if (message.type === 'word') {
+        this.emit('word', message);
+      } else {
+        this.emit('turn_end', message);
+      }
     }
   }
 

@@ -8,6 +8,7 @@ import type { ModelManifest, SamplingOptions } from '../../../models/manifest.ts
 import type { ConditionWishes } from './prompts/condition-choice.ts';
 import { FrameStepper, type Snapshot } from './stepping/frame-stepper.ts';
 import { GraphSet } from './stepping/graph-set.ts';
+import { pausesOf } from './stepping/pauses.ts';
 import { openModelDirectory, readVocabulary } from './model/model-directory.ts';
 import type { Device } from './onnxruntime/execution-provider.ts';
 import { OnnxRuntime } from './onnxruntime/onnx-runtime.ts';
@@ -187,17 +188,6 @@ export class Runner {
     this.#runtime.dispose();
   }
 
-  #pauses(row: number): number[] | null {
-    const { pauses } = this.#stepper.tensors;
-    const description = this.manifest.pauses;
-    if (pauses === null || description === null) {
-      return null;
-    }
-    const { heads, classes } = description;
-    const first = row * heads * classes;
-    return Array.from({ length: heads }, (_, head) => pauses[first + head * classes] ?? Number.NaN);
-  }
-
   #result(row: number): FrameResult {
     const { tensors, graphs } = this.#stepper;
     const { frameSamples, generatedCodebooks } = this.manifest;
@@ -222,7 +212,7 @@ export class Runner {
         tensors.frameTokens.subarray(row * columns, (row + 1) * columns),
         Number,
       ),
-      pauses: this.#pauses(row),
+      pauses: pausesOf(tensors, this.manifest, row),
       probes: new Map(probes),
     };
   }

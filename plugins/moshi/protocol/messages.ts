@@ -3,15 +3,17 @@
  *
  * Control messages are JSON text; audio is binary (`frame-message.ts`). The
  * client speaks first (`start`), the engine answers `ready` or `error`, then audio flows both ways
- * until either side closes. Both sides validate everything they receive.
+ * until either side closes; a model that transcribes answers with words in place of audio. Both sides
+ * validate everything they receive.
  */
 import { z } from 'zod';
 
 /**
  * Raised whenever an old peer would misread a new one; peers of different versions refuse each other.
  * 2: voice, prompt, conditions and guidance, which version 1 passes over.
+ * 3: models that transcribe, whose words version 2 does not know.
  */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** Path of the WebSocket on the engine's HTTP server. */
 export const CONVERSATION_PATH = '/v1/conversation';
@@ -85,6 +87,8 @@ export const modelInfo = z.object({
   endOfPaddingToken: z.number().int(),
   /** Frames by which a frame's audio lags the text token sampled in the same step. */
   maxDelay: z.number().int().nonnegative(),
+  /** Whether it writes down what it hears (`word`, `turn_end`) and says nothing. */
+  transcribes: z.boolean(),
 });
 export type ModelInfo = z.infer<typeof modelInfo>;
 
@@ -104,6 +108,27 @@ const promptingMessage = z.object({
 });
 
 const resetDoneMessage = z.object({ type: z.literal('reset_done') });
+
+/**
+ * A word that was heard, as soon as all of it is written: half a second to three after it was said, as
+ * the model was trained. What such a model takes for a word's end is where the next one begins, which
+ * nobody can wait for, so there is none. Milliseconds count from the conversation's first sample; time
+ * that was dropped counts.
+ */
+const wordMessage = z.object({
+  type: z.literal('word'),
+  /** Without blanks around it. */
+  text: z.string().min(1),
+  startMs: z.number().nonnegative(),
+});
+export type WordMessage = z.infer<typeof wordMessage>;
+
+/** The speaker had finished by then. Comes after all words said before it; never from models that cannot tell. */
+const turnEndMessage = z.object({
+  type: z.literal('turn_end'),
+  atMs: z.number().nonnegative(),
+});
+export type TurnEndMessage = z.infer<typeof turnEndMessage>;
 
 export const engineErrorCode = z.enum([
   /** All slots are taken: try later or elsewhere. */
@@ -139,6 +164,8 @@ export const engineMessage = z.discriminatedUnion('type', [
   readyMessage,
   promptingMessage,
   resetDoneMessage,
+  wordMessage,
+  turnEndMessage,
   errorMessage,
 ]);
 export type EngineMessage = z.infer<typeof engineMessage>;

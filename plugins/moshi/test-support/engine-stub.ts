@@ -22,6 +22,7 @@ export const stubModel: ModelInfo = {
   paddingToken: 3,
   endOfPaddingToken: 0,
   maxDelay: 2,
+  transcribes: false,
 };
 
 export type StubEngineScript = {

@@ -1,9 +1,9 @@
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import type { ModelManifest } from '../../../../models/manifest.ts';
+import type { ModelManifest, VocabularyPiece } from '../../../../models/manifest.ts';
 import type { FrameMessage } from '../../protocol/frame-message.ts';
-import { FRAME_SAMPLES } from '../../protocol/messages.ts';
+import { FRAME_SAMPLES, type TurnEndMessage, type WordMessage } from '../../protocol/messages.ts';
 import { Conversations } from './conversations.ts';
 import { DeviceError, type SteppingDevice, type StepOutcome } from '../device/device-thread.ts';
 import { EngineMetrics } from '../metrics/engine-metrics.ts';
@@ -17,6 +17,12 @@ const ROW = {
   seed: 0,
 };
 const frame = new Float32Array(FRAME_SAMPLES);
+const PIECES: VocabularyPiece[] = [
+  { piece: '<unk>', kind: 'unknown' },
+  { piece: '<pad>', kind: 'normal' },
+  { piece: '▁yes', kind: 'normal' },
+];
+const [EPAD, PAD, YES] = [0, 1, 2] as const;
 
 /** A device whose steps end when and how the test says. */
 class ManualDevice implements SteppingDevice {
@@ -70,7 +76,7 @@ class ManualDevice implements SteppingDevice {
   }
 }
 
-function setUp() {
+function setUp(model: Partial<ModelManifest> = {}) {
   const device = new ManualDevice();
   const failures: string[] = [];
   const metrics = new EngineMetrics(
@@ -79,8 +85,8 @@ function setUp() {
   );
   const conversations = new Conversations({
     device,
-    manifest: { maxDelay: 1 } as ModelManifest,
-    vocabulary: new Vocabulary([], []),
+    manifest: { maxDelay: 1, transcription: null, ...model } as ModelManifest,
+    vocabulary: new Vocabulary(PIECES, [PAD, EPAD]),
     slots: SLOTS,
     metrics,
     stepTimes: new StepTimes(new Map([1, 2].map((batch) => [batch, 5])), () => 0),
@@ -90,15 +96,17 @@ function setUp() {
   });
   const join = (prompt: SystemPrompt | null = null) => {
     const frames: FrameMessage[] = [];
+    const heard: (WordMessage | TurnEndMessage)[] = [];
     const ends: string[] = [];
     const ready = vi.fn();
     const listener = {
       onReady: ready,
       onFrame: (message: FrameMessage) => frames.push(message),
+      onHeard: (message: WordMessage | TurnEndMessage) => heard.push(message),
       onFailed: (reason: string) => ends.push(reason),
     };
     const conversation = conversations.attach(ROW, listener, prompt)!;
-    return { conversation, frames, ends, ready };
+    return { conversation, frames, heard, ends, ready };
   };
   return { device, conversations, failures, metrics, join };
 }
@@ -230,6 +238,112 @@ describe('a prompt', () => {
     await device.end();
     expect(a.frames.map(({ step }) => step)).toEqual([0]);
     expect(a.ready).toHaveBeenCalledOnce();
+  });
+});
+
+describe('a model that transcribes', () => {
+  /** A frame and a quarter of silence before the first sound, words half a frame late, one head. */
+  const TRANSCRIBING: Partial<ModelManifest> = {
+    sampleRate: 24_000,
+    frameSamples: FRAME_SAMPLES,
+    maxDelay: 0,
+    paddingToken: PAD,
+    endOfPaddingToken: EPAD,
+    pauses: { heads: 1, horizonsSeconds: [2], classes: 2 },
+    transcription: {
+      delayFrames: 0,
+      leadingSilenceSamples: 1.25 * FRAME_SAMPLES,
+      trailingSilenceSamples: 0,
+    },
+  };
+
+  function listen() {
+    const made = setUp(TRANSCRIBING);
+    const { tensors } = made.device;
+    const pauses = new Float32Array(2 * SLOTS);
+    Object.assign(tensors, { pauses });
+    /** Ends the step that is under way with this. */
+    const step = async (token: number, pause = 0): Promise<void> => {
+      tensors.frameTokens.fill(BigInt(token));
+      pauses.fill(pause);
+      await made.device.end();
+    };
+    return { ...made, step };
+  }
+
+  /** Past the step that hears nothing and the whole frame of silence. */
+  async function hears({ join, step }: ReturnType<typeof listen>) {
+    const told = join();
+    await step(PAD);
+    expect(told.ready).not.toHaveBeenCalled();
+    await step(PAD);
+    expect(told.ready).toHaveBeenCalledOnce();
+    return told;
+  }
+
+  test('hears the silence that it wants, then words and their times on the clock of what came', async () => {
+    const made = listen();
+    const a = await hears(made);
+    made.device.tensors.pcm.fill(9);
+    a.conversation.push(new Float32Array(FRAME_SAMPLES).fill(1));
+    // The quarter of a frame that is left of the silence goes before the first sample.
+    expect([...made.device.tensors.pcm.subarray(479, 481)]).toEqual([0, 1]);
+    await made.step(EPAD);
+    a.conversation.push(frame);
+    await made.step(YES);
+    a.conversation.push(frame);
+    await made.step(PAD);
+    expect(a.heard).toEqual([{ type: 'word', text: 'yes', startMs: 240 - 100 }]);
+    expect(a.frames).toEqual([]);
+  });
+
+  test('tells once that the turn is over, and counts time that was dropped', async () => {
+    const made = listen();
+    const a = await hears(made);
+    for (let step = 0; step < 12; step += 1) {
+      a.conversation.push(frame);
+      await made.step(PAD);
+    }
+    // Three wait, three are dropped.
+    a.conversation.push(new Float32Array(6 * FRAME_SAMPLES));
+    await made.step(EPAD);
+    await made.step(YES);
+    await made.step(PAD);
+    a.conversation.push(frame);
+    await made.step(PAD, 0.9);
+    expect(a.heard).toEqual([
+      { type: 'word', text: 'yes', startMs: (15 + 3) * 80 - 100 },
+      { type: 'turn_end', atMs: (17 + 3) * 80 - 100 },
+    ]);
+  });
+
+  test('begins anew after a reset, lead-in included', async () => {
+    const made = listen();
+    const a = await hears(made);
+    a.conversation.push(frame);
+    await made.step(EPAD);
+    a.conversation.push(frame);
+    a.conversation.reset();
+    a.conversation.push(frame);
+    await made.step(YES);
+    await made.step(PAD);
+    await made.step(PAD);
+    expect(a.heard).toEqual([]);
+    await made.step(EPAD);
+    a.conversation.push(frame);
+    await made.step(YES);
+    a.conversation.push(frame);
+    await made.step(PAD);
+    expect(a.heard).toEqual([{ type: 'word', text: 'yes', startMs: 140 }]);
+    expect(a.ready).toHaveBeenCalledOnce();
+  });
+
+  test('whose row fails ends that conversation', async () => {
+    const made = listen();
+    const a = await hears(made);
+    a.conversation.push(frame);
+    await made.device.end({ ok: true, stepMs: 5, hostMs: 1, failedSlots: [0] });
+    expect(a.ends).toHaveLength(1);
   });
 });
 

@@ -9,15 +9,17 @@ import type { Logger } from 'pino';
 
 import type { ModelManifest } from '../../../../models/manifest.ts';
 import type { FrameMessage } from '../../protocol/frame-message.ts';
-import { FRAME_SAMPLES } from '../../protocol/messages.ts';
+import { FRAME_SAMPLES, type TurnEndMessage, type WordMessage } from '../../protocol/messages.ts';
 import type { SteppingDevice, StepOutcome } from '../device/device-thread.ts';
 import type { EngineMetrics, Fault } from '../metrics/engine-metrics.ts';
 import type { RowOptions } from '../stepping/frame-stepper.ts';
+import { pausesOf } from '../stepping/pauses.ts';
 import { FrameScheduler, type PlannedStep } from '../scheduling/scheduler.ts';
 import type { StepTimes } from '../scheduling/step-times.ts';
 import type { SystemPrompt } from '../prompts/system-prompt.ts';
 import { StepWatchdog } from './step-watchdog.ts';
 import { StreamingTextDecoder, type Vocabulary } from '../text/text-decoder.ts';
+import { transcribes, Transcription } from '../text/transcription.ts';
 
 /** A step that takes this long, and many times longer than steps do, hangs. */
 const HANGING_STEP_MS = 5_000;
@@ -32,8 +34,10 @@ export type ConversationListener = {
   onReady: () => void;
   /** One more step of the prompt is done. */
   onPrompting?: (stepsLeft: number) => void;
-  /** The samples may be read until this returns. */
+  /** From models that speak. The samples may be read until this returns. */
   onFrame: (frame: FrameMessage) => void;
+  /** From models that transcribe. */
+  onHeard: (message: WordMessage | TurnEndMessage) => void;
   /** The conversation has ended and its slot is free. */
   onFailed: (message: string) => void;
 };
@@ -54,6 +58,8 @@ type State = {
   readonly listener: ConversationListener;
   readonly decoder: StreamingTextDecoder;
   readonly prompt: SystemPrompt | null;
+  /** What is written down of it; null for models that speak. */
+  transcription: Transcription | null;
   isReady: boolean;
   /** What the last step of the prompt, which is the first that the model is free in, let it say. */
   promptedText: string;
@@ -129,6 +135,7 @@ export class Conversations {
       listener,
       decoder: new StreamingTextDecoder(this.#options.vocabulary),
       prompt,
+      transcription: null,
       isReady: false,
       promptedText: '',
       step: 0,
@@ -157,6 +164,7 @@ export class Conversations {
     const dropped = this.#scheduler.push(state.slot, samples);
     if (dropped > 0) {
       state.droppedFrames += dropped;
+      state.transcription?.skip(dropped);
       this.#options.metrics.dropped(dropped);
       this.#logDrops(dropped);
     }
@@ -176,7 +184,12 @@ export class Conversations {
   /** Lets an empty conversation begin, with its prompt if it has one. */
   #begin(state: State): void {
     const { prompt, epoch } = state;
-    const { device, metrics } = this.#options;
+    const { device, metrics, manifest, vocabulary } = this.#options;
+    if (transcribes(manifest)) {
+      state.transcription = new Transcription(manifest, vocabulary);
+      this.#leadIn(state, manifest.transcription.leadingSilenceSamples);
+      return;
+    }
     if (prompt !== null) {
       this.#scheduler.hold(state.slot);
     }
@@ -197,6 +210,16 @@ export class Conversations {
       },
       (error: unknown) => this.#lose(error),
     );
+  }
+
+  /**
+   * Takes a model that transcribes to where it hears the first sample: past the first step, in which
+   * nothing is heard, and the silence that it wants before any sound.
+   */
+  #leadIn({ slot }: State, leadingSilenceSamples: number): void {
+    this.#scheduler.prompt(slot, 1 + Math.floor(leadingSilenceSamples / FRAME_SAMPLES));
+    this.#scheduler.push(slot, new Float32Array(leadingSilenceSamples % FRAME_SAMPLES));
+    this.#stepIfIdle();
   }
 
   #becomeReady(state: State): void {
@@ -280,6 +303,13 @@ export class Conversations {
       } else if (outcome.failedSlots.includes(slot)) {
         this.#options.metrics.fault('row_failed');
         this.#endRow(state, 'The model computed something that is no sound.');
+      } else if (state.transcription !== null) {
+        this.#transcribe(slot, state, state.transcription);
+        if (promptStepsLeft === null) {
+          this.#options.metrics.queued(queuedMs);
+        } else if (promptStepsLeft === 0) {
+          this.#becomeReady(state);
+        }
       } else if (promptStepsLeft !== null) {
         state.listener.onPrompting?.(promptStepsLeft);
         if (promptStepsLeft === 0) {
@@ -301,6 +331,17 @@ export class Conversations {
           'device_lost',
           `${MAX_FAILED_STEPS} steps in a row have failed, the last with: ${outcome.message}`,
         );
+      }
+    }
+  }
+
+  #transcribe(slot: number, { listener }: State, transcription: Transcription): void {
+    const { device, manifest } = this.#options;
+    // Its columns have the text token alone.
+    const token = Number(device.tensors.frameTokens[slot]);
+    for (const event of transcription.push(token, pausesOf(device.tensors, manifest, slot))) {
+      if (event.type !== 'end') {
+        listener.onHeard(event);
       }
     }
   }

@@ -220,9 +220,11 @@ export class ClientConnection {
           if (this.#socket.readyState === WebSocket.OPEN) {
             this.#frames.send(frame);
           }
-          if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
-            this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
-          }
+          this.#refuseSlowReader();
+        },
+        onHeard: (message) => {
+          this.#send(message);
+          this.#refuseSlowReader();
         },
         onFailed: (reason) => this.end('model_failed', reason),
       },
@@ -236,6 +238,12 @@ export class ClientConnection {
     const { conversation } = outcome;
     this.#conversation = conversation;
     this.#options.logger.info({ conversation: this.#id, slot: conversation.slot }, 'started');
+  }
+
+  #refuseSlowReader(): void {
+    if (this.#socket.bufferedAmount > MAX_UNREAD_BYTES) {
+      this.end('slow_reader', `The client left ${this.#socket.bufferedAmount} bytes unread.`);
+    }
   }
 
   /** A peer that vanished without a word would hold its slot for ever. */

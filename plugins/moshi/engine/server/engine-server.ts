@@ -28,17 +28,14 @@ import { EngineMetrics } from '../metrics/engine-metrics.ts';
 import { HostLoad } from '../metrics/host-load.ts';
 import { listen, parseListenUrl } from './listen.ts';
 import { megabytes, memoryNeeds, refuseTooLittleMemory } from '../model/memory-needs.ts';
-import {
-  ModelDirectoryError,
-  openModelDirectory,
-  readVocabulary,
-} from '../model/model-directory.ts';
+import { openModelDirectory, readVocabulary } from '../model/model-directory.ts';
 import { DEVICE_MEMORY, type Device } from '../onnxruntime/execution-provider.ts';
 import { listProcessors } from '../onnxruntime/processor-list.ts';
 import type { OperatorThreads } from '../onnxruntime/thread-pinning.ts';
 import { RESERVATION_MS, Reservations } from '../conversations/reservations.ts';
 import type { PromptMaker } from '../prompts/system-prompt.ts';
 import { StepTimes } from '../scheduling/step-times.ts';
+import { transcribes } from '../text/transcription.ts';
 
 /** For prompts that conversations may begin with again: one of a 7B model, many of a small one. */
 const SNAPSHOT_BUDGET_BYTES = 2e9;
@@ -92,11 +89,6 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
   const { modelDirectory, url, token, slots, device, threads, processors, logger } = options;
   const address = parseListenUrl(url, token !== undefined);
   const model = await openModelDirectory(modelDirectory);
-  if (model.manifest.generatedCodebooks === 0) {
-    throw new ModelDirectoryError(
-      `The model in ${modelDirectory} only listens and cannot converse. Give the engine one that speaks.`,
-    );
-  }
   const vocabulary = await readVocabulary(model);
   const needs = memoryNeeds(model, slots);
   // Where states live on another device its own allocator says what is missing.
@@ -140,6 +132,7 @@ export async function startEngineServer(options: EngineServerOptions): Promise<E
     paddingToken: manifest.paddingToken,
     endOfPaddingToken: manifest.endOfPaddingToken,
     maxDelay: manifest.maxDelay,
+    transcribes: transcribes(manifest),
   };
   const used = (): number => conversations.attached + reservations.held;
   const usable = (): number => admission.usableSlots;
