@@ -3,6 +3,8 @@ export { MoshiModel } from './livekit/moshi-model.ts';
 export type { MoshiModelOptions } from './livekit/moshi-model.ts';
 export { MoshiSession } from './livekit/moshi-session.ts';
 export type { MoshiFrame, MoshiSessionEvents, MoshiState } from './livekit/moshi-session.ts';
+export type { TranscriberOptions } from './livekit/user-transcriber.ts';
+export type { UserTurn, UserWord } from './livekit/user-turns.ts';
 export type { TimedWord } from './livekit/word-assembler.ts';
 export { hearRoom } from './livekit/hear-room.ts';
 export { roomOptions, sessionOptions } from './livekit/session-options.ts';

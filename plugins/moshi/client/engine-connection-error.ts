@@ -27,7 +27,7 @@ export class EngineConnectionError extends Error {
     const reason = cause instanceof Error ? cause.message : String(cause);
     return new EngineConnectionError(
       'unreachable',
-      `No engine answers at ${url} (${reason}). Start it with "npm run moshi -- engine", or set MOSHI_ENGINE_URL to where it listens.`,
+      `No engine answers at ${url} (${reason}). Start it with "npm run moshi -- engine", or set MOSHI_ENGINE_URL (MOSHI_TRANSCRIBER_URL for one that transcribes) to where it listens.`,
       { cause },
     );
   }

@@ -160,6 +160,47 @@ describe('a conversation', () => {
   });
 });
 
+describe('an engine that transcribes', () => {
+  const word = { type: 'word', text: 'yes', startMs: 160 } as const;
+  const turnEnd = { type: 'turn_end', atMs: 800 } as const;
+
+  test('tells words and ends of turns', async () => {
+    const engine = await startStub(0, { heard: (step) => (step === 0 ? [word] : [turnEnd]) });
+    const conversation = converse({ engineUrl: engine.url, transcribes: true });
+    await next(conversation, 'ready');
+    conversation.pushSamples(new Float32Array(FRAME_SAMPLES));
+    expect(await next(conversation, 'word')).toEqual(word);
+    conversation.pushSamples(new Float32Array(FRAME_SAMPLES));
+    expect(await next(conversation, 'turn_end')).toEqual(turnEnd);
+  });
+
+  test('tells no words of the old conversation after a reset', async () => {
+    const engine = await startStub(0, { heard: (step) => [{ ...word, startMs: step }] });
+    const conversation = converse({ engineUrl: engine.url, transcribes: true });
+    await next(conversation, 'ready');
+    const starts: number[] = [];
+    conversation.on('word', ({ startMs }) => starts.push(startMs));
+    conversation.pushSamples(new Float32Array(FRAME_SAMPLES * 3));
+    conversation.reset();
+    await next(conversation, 'reset_done');
+    conversation.pushSamples(new Float32Array(FRAME_SAMPLES));
+    await next(conversation, 'word');
+    expect(starts).toEqual([0]);
+  });
+
+  test.each([
+    ['is refused by who wants it to speak', { heard: () => [] }, false, 'only listens'],
+    ['is what one that speaks is not', {}, true, 'speaks and does not transcribe'],
+  ])('%s, for good', async (_, script, transcribes, message) => {
+    const engine = await startStub(0, script);
+    const conversation = converse({ engineUrl: engine.url, transcribes });
+    const error = await next(conversation, 'failed');
+    expect(error.problem).toBe('wrong_model');
+    expect(error.message).toContain(message);
+    expect(error.message).toContain(engine.url);
+  });
+});
+
 describe('an engine that goes away', () => {
   test('is found again within 3 s of its return', async () => {
     const clock = new ManualClock();
@@ -290,6 +331,7 @@ describe('garbage from the engine', () => {
     'ready without a model': (socket) => socket.send('{"type":"ready","protocol":1}'),
     'a second ready': (socket) => [0, 1].forEach(() => socket.send(readyText())),
     'a frame before ready': (socket) => socket.send(encodeFrameMessage(stubFrame(0))),
+    'a word before ready': (socket) => socket.send('{"type":"word","text":"yes","startMs":0}'),
     'a frame with a sample that is not finite': (socket) => {
       socket.send(readyText());
       socket.send(encodeFrameMessage(notFinite));

@@ -1,8 +1,9 @@
 import { initializeLogger, llm, voice } from '@livekit/agents';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { MoshiModel, sessionOptions } from '../index.ts';
+import { MoshiModel, MoshiSession, sessionOptions } from '../index.ts';
 import { StubEngine } from '../test-support/engine-stub.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import type { TurnEndMessage, WordMessage } from '../protocol/messages.ts';
 import {
   CaptionedAgent,
   TestLoudspeaker,
@@ -11,7 +12,8 @@ import {
 
 /**
  * The framework's own `AgentSession`, unchanged and without a room, around the model. The engine is
- * a stub that says "Hello world." from step 10 on and "Good bye." from step 40 on.
+ * a stub that says "Hello world." from step 10 on and "Good bye." from step 40 on; another writes down
+ * that the caller says "How are you" while the first sentence sounds.
  */
 initializeLogger({ pretty: false, level: 'silent' });
 
@@ -28,17 +30,39 @@ function sounds(step: number): boolean {
   return (step >= 12 && step < 20) || (step >= 42 && step < 50);
 }
 
+/** What is written down of the caller, by step: half a second after it is said. */
+const HEARD: Record<number, (WordMessage | TurnEndMessage)[]> = {
+  13: [{ type: 'word', text: 'How', startMs: 500 }],
+  15: [{ type: 'word', text: 'are', startMs: 700 }],
+  17: [{ type: 'word', text: 'you', startMs: 900 }],
+  24: [{ type: 'turn_end', atMs: 1_400 }],
+};
+
 const microphone = { level: 0.1, rate: 48_000 };
 let engine: StubEngine;
+let transcriber: StubEngine;
 let session: voice.AgentSession;
 let agent: CaptionedAgent;
 let input: TestMicrophone;
 let output: TestLoudspeaker;
 /** Peak of what the engine heard, per step. */
 let heardPeaks: number[];
+/** Of the agent and of the caller. */
 let messages: llm.ChatMessage[];
+let userMessages: llm.ChatMessage[];
 let agentStates: string[];
+let userStates: string[];
+let transcripts: { transcript: string; isFinal: boolean }[];
 let errors: unknown[];
+
+class AttentiveAgent extends CaptionedAgent {
+  override onExit(): Promise<void> {
+    if (this.duplexSession instanceof MoshiSession) {
+      this.duplexSession.finishUserTurn();
+    }
+    return Promise.resolve();
+  }
+}
 
 const script = {
   frame: (step: number, heard: Float32Array) => {
@@ -54,10 +78,17 @@ const script = {
 beforeEach(async () => {
   heardPeaks = [];
   messages = [];
+  userMessages = [];
   agentStates = [];
+  userStates = [];
+  transcripts = [];
   errors = [];
   engine = await StubEngine.start(0, script);
-  const model = new MoshiModel({ engineUrl: engine.url });
+  transcriber = await StubEngine.start(0, { heard: (step) => HEARD[step] ?? [] });
+  const model = new MoshiModel({
+    engineUrl: engine.url,
+    transcriber: { engineUrl: transcriber.url },
+  });
   const realtimeModel: llm.RealtimeModel = new llm.DuplexRealtimeAdapter(model);
   session = new voice.AgentSession({ llm: realtimeModel, ...sessionOptions });
   input = new TestMicrophone();
@@ -66,14 +97,20 @@ beforeEach(async () => {
   session.output.audio = output;
   session.on(voice.AgentSessionEventTypes.ConversationItemAdded, ({ item }) => {
     if (item.type === 'message') {
-      messages.push(item);
+      (item.role === 'user' ? userMessages : messages).push(item);
     }
   });
   session.on(voice.AgentSessionEventTypes.AgentStateChanged, ({ newState }) =>
     agentStates.push(newState),
   );
+  session.on(voice.AgentSessionEventTypes.UserStateChanged, ({ newState }) =>
+    userStates.push(newState),
+  );
+  session.on(voice.AgentSessionEventTypes.UserInputTranscribed, ({ transcript, isFinal }) =>
+    transcripts.push({ transcript, isFinal }),
+  );
   session.on(voice.AgentSessionEventTypes.Error, ({ error }) => errors.push(error));
-  agent = new CaptionedAgent({ instructions: 'ignored by Moshi' });
+  agent = new AttentiveAgent({ instructions: 'ignored by Moshi' });
   await session.start({ agent, record: false });
 });
 
@@ -81,6 +118,7 @@ afterEach(async () => {
   await input.close();
   await session.close();
   await engine.kill();
+  await transcriber.kill();
 });
 
 /** A caller who hums without a pause. */
@@ -187,4 +225,48 @@ test('closing the session leaves the engine', async () => {
   expect(engine.sockets.size).toBe(1);
   await session.close();
   await vi.waitUntil(() => engine.sockets.size === 0);
+}, 20_000);
+
+test('the caller’s words come while they are said and are one message, before the answer to them', async () => {
+  hum();
+  await untilMessages(2);
+  await vi.waitUntil(() => userMessages.length === 1);
+  expect(transcripts).toEqual([
+    { transcript: 'How', isFinal: false },
+    { transcript: 'How are', isFinal: false },
+    { transcript: 'How are you', isFinal: false },
+    { transcript: 'How are you', isFinal: true },
+  ]);
+  expect(userStates).toEqual(['speaking', 'listening']);
+  // Said before the agent began to speak, though it was written down while it spoke.
+  expect(
+    session.history.items.flatMap((item) => (item.type === 'message' ? [item.textContent] : [])),
+  ).toEqual(['How are you', ' Hello world.', ' Good bye.']);
+  // Nobody is cut off by what the caller says.
+  expect(messages.every((message) => !message.interrupted)).toBe(true);
+  expect(agentStates.filter((state) => state !== 'initializing')).toEqual([
+    'listening',
+    'speaking',
+    'listening',
+    'speaking',
+    'listening',
+  ]);
+}, 20_000);
+
+test('what was said last is in the history when the session is closed in mid-turn', async () => {
+  hum();
+  await vi.waitUntil(() => transcripts.at(-1)?.transcript === 'How are', { timeout: 10_000 });
+  await session.close();
+  expect(userMessages[0]?.textContent).toBe('How are');
+}, 20_000);
+
+test('a transcriber that dies in mid-call changes nothing for the rest', async () => {
+  hum();
+  await vi.waitUntil(() => transcripts.length > 0, { timeout: 10_000 });
+  await transcriber.kill();
+  await untilMessages(2);
+  expect(messages.map((message) => message.textContent)).toEqual([' Hello world.', ' Good bye.']);
+  await vi.waitUntil(() => userMessages.length === 1, { timeout: 4_000 });
+  expect(userMessages[0]?.textContent).toMatch(/^How/);
+  expect(errors).toEqual([]);
 }, 20_000);

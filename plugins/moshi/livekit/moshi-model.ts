@@ -2,8 +2,15 @@ import { llm } from '@livekit/agents';
 import type { EngineConversationOptions } from '../client/engine-conversation.ts';
 import { isMarkedAsSpeech } from './audio-frames.ts';
 import { MoshiSession } from './moshi-session.ts';
+import type { TranscriberOptions } from './user-transcriber.ts';
 
-export type MoshiModelOptions = EngineConversationOptions;
+export type MoshiModelOptions = Omit<EngineConversationOptions, 'transcribes'> & {
+  /**
+   * An engine with a model that transcribes, which writes down what the caller says. The framework takes
+   * its words for those of the participant that the session is linked to.
+   */
+  transcriber?: TranscriberOptions | undefined;
+};
 
 /**
  * A Moshi-family model behind an engine, as the full-duplex model of LiveKit's agents.
@@ -20,8 +27,8 @@ export class MoshiModel extends llm.DuplexModel {
 
   constructor(options: MoshiModelOptions) {
     super({
-      // What the caller said is not transcribed; an STT plugin beside this model may do it.
-      userTranscription: false,
+      // Without it an STT plugin beside this model may write down what the caller says.
+      userTranscription: options.transcriber !== undefined,
       autoToolReplyGeneration: true,
       midSessionChatCtxUpdate: true,
       midSessionInstructionsUpdate: true,

@@ -5,8 +5,11 @@ import { StubEngine } from '../test-support/engine-stub.ts';
 import type { StubEngineScript } from '../test-support/engine-stub.ts';
 import { ManualClock } from '../test-support/manual-clock.ts';
 import { FRAME_SAMPLES } from '../protocol/messages.ts';
+import type { TurnEndMessage, WordMessage } from '../protocol/messages.ts';
 import { MoshiModel } from './moshi-model.ts';
 import type { MoshiFrame, MoshiSession, MoshiState } from './moshi-session.ts';
+import type { TranscriberOptions } from './user-transcriber.ts';
+import type { UserTurn, UserWord } from './user-turns.ts';
 import type { TimedWord } from './word-assembler.ts';
 
 initializeLogger({ pretty: false, level: 'silent' });
@@ -19,6 +22,8 @@ afterEach(async () => {
   }
 });
 
+type Heard = Pick<llm.InputTranscriptionCompleted, 'itemId' | 'transcript' | 'isFinal'>;
+
 type Told = {
   session: MoshiSession;
   clock: ManualClock;
@@ -28,13 +33,22 @@ type Told = {
   states: MoshiState[];
   errors: llm.RealtimeModelError[];
   reconnects: number;
+  /** What the framework is told of the caller, in order. */
+  caller: ('started' | 'stopped' | Heard)[];
+  userWords: UserWord[];
+  userTurns: UserTurn[];
 };
 
-async function openSession(script: StubEngineScript = {}, outageMs = 60_000): Promise<Told> {
+async function openSession(
+  script: StubEngineScript = {},
+  outageMs = 60_000,
+  transcriber?: TranscriberOptions,
+): Promise<Told> {
   const engine = await StubEngine.start(0, script);
   closers.push(() => engine.kill());
   const clock = new ManualClock();
-  const session = new MoshiModel({ engineUrl: engine.url, clock, retry: { outageMs } }).session();
+  const retry = { outageMs };
+  const session = new MoshiModel({ engineUrl: engine.url, clock, retry, transcriber }).session();
   closers.push(() => session.close());
   const told: Told = {
     session,
@@ -45,7 +59,17 @@ async function openSession(script: StubEngineScript = {}, outageMs = 60_000): Pr
     states: [],
     errors: [],
     reconnects: 0,
+    caller: [],
+    userWords: [],
+    userTurns: [],
   };
+  session.on('input_speech_started', () => told.caller.push('started'));
+  session.on('input_speech_stopped', () => told.caller.push('stopped'));
+  session.on('input_audio_transcription_completed', ({ itemId, transcript, isFinal }) =>
+    told.caller.push({ itemId, transcript, isFinal }),
+  );
+  session.on('moshi_user_word', (word) => told.userWords.push(word));
+  session.on('moshi_user_turn', (turn) => told.userTurns.push(turn));
   session.on('moshi_frame', (frame) => told.frames.push(frame));
   session.on('moshi_word', (word) => told.words.push(word));
   session.on('moshi_state', (state) => told.states.push(state));
@@ -266,4 +290,161 @@ test('a reset starts an empty conversation and the clock goes on', async () => {
   await step(told, 1);
   expect(told.frames.at(-1)).toMatchObject({ step: 0, startMs: 1_000 });
   expect(told.words).toEqual([]);
+});
+
+describe('what the caller says', () => {
+  const word = (text: string, startMs: number): WordMessage => ({ type: 'word', text, startMs });
+  const turnEnd = (atMs: number): TurnEndMessage => ({ type: 'turn_end', atMs });
+
+  /** A session whose transcriber tells this in these steps of its own. */
+  async function openHeard(
+    heard:
+      Record<number, (WordMessage | TurnEndMessage)[]> | (() => (WordMessage | TurnEndMessage)[]),
+  ): Promise<{ told: Told; transcriber: StubEngine }> {
+    const transcriber = await StubEngine.start(0, {
+      heard: typeof heard === 'function' ? heard : (stepIndex) => heard[stepIndex] ?? [],
+    });
+    closers.push(() => transcriber.kill());
+    const told = await openSession({}, 60_000, { engineUrl: transcriber.url });
+    await untilWritten(told);
+    return { told, transcriber };
+  }
+
+  /** Until a sample is not dropped any more: what the transcriber says is milliseconds to the call. */
+  async function untilWritten({ session }: Told): Promise<void> {
+    await vi.waitUntil(() => {
+      const before = session.droppedTranscriberSamples;
+      session.pushSamples(new Float32Array(1));
+      return session.droppedTranscriberSamples === before;
+    });
+  }
+
+  const transcripts = (told: Told): Heard[] =>
+    told.caller.filter((event) => typeof event === 'object');
+
+  test('is told while it comes, and once more when the turn is over', async () => {
+    const { told } = await openHeard({
+      3: [word('How', 80)],
+      5: [word('are', 240)],
+      9: [turnEnd(640)],
+      12: [word('Well', 900)],
+    });
+    await step(told, 13);
+    await vi.waitUntil(() => told.caller.length === 7);
+    const [first] = transcripts(told);
+    const next = transcripts(told).at(-1)!;
+    const itemId = first!.itemId;
+    expect(next.itemId).not.toBe(itemId);
+    expect(told.caller).toEqual([
+      'started',
+      { itemId, transcript: 'How', isFinal: false },
+      { itemId, transcript: 'How are', isFinal: false },
+      'stopped',
+      { itemId, transcript: 'How are', isFinal: true },
+      'started',
+      { itemId: next.itemId, transcript: 'Well', isFinal: false },
+    ]);
+    expect(told.userWords).toEqual([
+      { turnId: itemId, text: ' How', startMs: 80 },
+      { turnId: itemId, text: ' are', startMs: 240 },
+      { turnId: next.itemId, text: ' Well', startMs: 900 },
+    ]);
+    expect(told.userTurns).toEqual([{ turnId: itemId, text: ' How are', startMs: 80, endMs: 640 }]);
+  });
+
+  test('is finished after three seconds without a word where the model hears no end', async () => {
+    const said: WordMessage[] = [];
+    const { told } = await openHeard(() => said.splice(0));
+    for (const [index, text] of ['How', 'are'].entries()) {
+      said.push(word(text, 80));
+      told.session.pushSamples(new Float32Array(FRAME_SAMPLES));
+      await vi.waitUntil(() => told.userWords.length === index + 1);
+      told.clock.advance(2_900);
+      expect(told.userTurns).toEqual([]);
+    }
+    told.clock.advance(100);
+    expect(told.userTurns).toMatchObject([{ text: ' How are' }]);
+    expect(told.caller.at(-1)).toMatchObject({ transcript: 'How are', isFinal: true });
+  });
+
+  test.each([
+    ['a reset', (session: MoshiSession) => session.reset()],
+    ['the close', (session: MoshiSession) => session.close()],
+    ['the end of the agent', (session: MoshiSession) => session.finishUserTurn()],
+  ])('is finished by %s, and no second time', async (_, end) => {
+    const { told } = await openHeard({ 3: [word('How', 80)] });
+    await step(told, 4);
+    await vi.waitUntil(() => told.userWords.length === 1);
+    await end(told.session);
+    expect(told.userTurns).toMatchObject([{ text: ' How', startMs: 80, endMs: 320 }]);
+    told.clock.advance(5_000);
+    expect(told.userTurns).toHaveLength(1);
+  });
+
+  test('lies on the clock of the output, also after a reset', async () => {
+    const { told, transcriber } = await openHeard({ 1: [word('yes', 80)] });
+    await step(told, 3);
+    told.clock.advance(1_000);
+    told.session.reset();
+    await vi.waitUntil(() => told.reconnects === 1 && transcriber.received.length === 2);
+    await step(told, 2);
+    await vi.waitUntil(() => told.userWords.length === 2);
+    expect(told.frames.at(-1)).toMatchObject({ step: 1, startMs: 1_080 });
+    expect(told.userWords.map(({ startMs }) => startMs)).toEqual([80, 1_080]);
+  });
+
+  test('goes on where the silence of a lost microphone is heard', async () => {
+    const { told, transcriber } = await openHeard({ 10: [word('late', 700)] });
+    await step(told, 1);
+    for (let tick = 0; tick < 15; tick += 1) {
+      told.clock.advance(80);
+    }
+    await vi.waitUntil(() => told.userWords.length === 1);
+    expect(transcriber.heardSamples).toBeGreaterThan(10 * FRAME_SAMPLES);
+  });
+
+  test('is nobody else’s trouble: an engine that is not there is tried for ever', async () => {
+    const transcriber = await StubEngine.start(0, { heard: () => [word('yes', 80)] });
+    await transcriber.kill();
+    const told = await openSession({}, 60_000, { engineUrl: transcriber.url });
+    await step(told, 2);
+    for (let second = 0; second < 90; second += 1) {
+      const frames = told.frames.length;
+      told.clock.advance(1_000);
+      await vi.waitUntil(() => told.frames.length > frames, { interval: 1 });
+    }
+    expect(told.session.droppedTranscriberSamples).toBeGreaterThanOrEqual(2 * FRAME_SAMPLES);
+    const returned = await StubEngine.start(transcriber.port, { heard: () => [word('yes', 80)] });
+    closers.push(() => returned.kill());
+    await vi.waitUntil(() => {
+      told.clock.advance(1_000);
+      return returned.received.length > 0;
+    });
+    await untilWritten(told);
+    told.session.pushSamples(new Float32Array(FRAME_SAMPLES));
+    await vi.waitUntil(() => told.userWords.length > 0);
+    expect(told.userWords[0]!.startMs).toBeGreaterThan(160);
+    expect(told.errors).toEqual([]);
+    expect(told.states.map(({ state }) => state)).toEqual(['connecting', 'ready']);
+  });
+
+  test('costs nobody a word when its engine dies: the turn is told as far as it came', async () => {
+    const { told, transcriber } = await openHeard({ 3: [word('How', 80)] });
+    await step(told, 4);
+    await vi.waitUntil(() => told.userWords.length === 1);
+    await transcriber.kill();
+    await step(told, 3);
+    told.clock.advance(3_000);
+    expect(told.userTurns).toMatchObject([{ text: ' How' }]);
+    expect(told.errors).toEqual([]);
+  });
+
+  test('is not written down by an engine that speaks, and the call goes on', async () => {
+    const speaking = await StubEngine.start(0);
+    closers.push(() => speaking.kill());
+    const told = await openSession({}, 60_000, { engineUrl: speaking.url });
+    await vi.waitUntil(() => speaking.sockets.size === 0);
+    await step(told, 2);
+    expect(told.errors).toEqual([]);
+  });
 });

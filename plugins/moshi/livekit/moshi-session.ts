@@ -9,14 +9,16 @@ import { systemClock } from '../client/clock.ts';
 import type { Clock } from '../client/clock.ts';
 import type { EngineConnectionError } from '../client/engine-connection-error.ts';
 import { EngineConversation } from '../client/engine-conversation.ts';
-import type { EngineConversationOptions } from '../client/engine-conversation.ts';
 import type { FrameMessage } from '../protocol/frame-message.ts';
 import { FRAME_MS, FRAME_SAMPLES, WIRE_SAMPLE_RATE } from '../protocol/messages.ts';
 import type { ModelInfo, ReadyMessage } from '../protocol/messages.ts';
 import { monoSamples, speechFrame } from './audio-frames.ts';
+import type { MoshiModelOptions } from './moshi-model.ts';
 import { OutputClock } from './output-clock.ts';
 import { OutputGate } from './output-gate.ts';
 import { SilenceFiller } from './silence-filler.ts';
+import { UserTranscriber } from './user-transcriber.ts';
+import type { UserTurn, UserWord } from './user-turns.ts';
 import { WordAssembler } from './word-assembler.ts';
 import type { TimedWord } from './word-assembler.ts';
 
@@ -38,6 +40,10 @@ export type MoshiState = {
 export type MoshiSessionEvents = {
   moshi_frame: (frame: MoshiFrame) => void;
   moshi_word: (word: TimedWord) => void;
+  /** A word of the caller, on the time line of `moshi_frame`: half a second or more after it was said. */
+  moshi_user_word: (word: UserWord) => void;
+  /** A turn of the caller is over. */
+  moshi_user_turn: (turn: UserTurn) => void;
   moshi_state: (event: MoshiState) => void;
 };
 
@@ -49,6 +55,7 @@ const SILENT_FRAME = new Float32Array(FRAME_SAMPLES);
 /** One conversation with a Moshi engine, as the framework's duplex session. */
 export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   readonly #conversation: EngineConversation;
+  readonly #transcriber: UserTranscriber | null;
   readonly #clock: Clock;
   readonly #outputClock = new OutputClock(FRAME_MS);
   readonly #words = new WordAssembler();
@@ -64,13 +71,22 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   #reportedUntilMs = 0;
   #inOutage = false;
   #unreadFrames = 0;
+  #heardSamples = 0;
+  /** Where in all that was heard the model's conversation begins. */
+  #originSamples = 0;
   #cancelTick: () => void = () => undefined;
   #cancelMetrics: () => void = () => undefined;
 
-  constructor(model: llm.DuplexModel, options: EngineConversationOptions) {
+  constructor(model: llm.DuplexModel, { transcriber, ...options }: MoshiModelOptions) {
     super(model);
     this.#clock = options.clock ?? systemClock;
     this.#conversation = new EngineConversation(options);
+    this.#transcriber =
+      transcriber === undefined
+        ? null
+        : new UserTranscriber({ ...transcriber, clock: this.#clock, random: options.random });
+    this.#transcriber?.on('word', (...told) => this.#onUserWord(...told));
+    this.#transcriber?.on('turn', (...told) => this.#onUserTurn(...told));
     this.#audioStream = new ReadableStream<llm.DuplexAudioFrame>(
       {
         start: (controller) => {
@@ -109,6 +125,11 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     return this.#conversation.droppedSamples;
   }
 
+  /** Input samples (24 kHz) that nobody wrote down because no transcriber was there to take them. */
+  get droppedTranscriberSamples(): number {
+    return this.#transcriber?.droppedSamples ?? 0;
+  }
+
   /** Output frames dropped because nobody read `audioStream`. */
   get unreadFrames(): number {
     return this.#unreadFrames;
@@ -128,12 +149,21 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   /** Hears samples of 24 kHz mono in [-1, 1], any number. */
   pushSamples(samples: Float32Array): void {
     this.#filler.heard(this.#clock.now());
-    this.#conversation.pushSamples(samples);
+    this.#hear(samples);
   }
 
-  /** Makes the model forget the conversation and fall silent. */
+  /** Makes the model forget the conversation and fall silent; the caller's turn is over. */
   reset(): void {
+    this.#transcriber?.reset();
     this.#conversation.reset();
+  }
+
+  /**
+   * Ends the caller's turn as far as it is written down: for callers who leave, and for the end of an
+   * agent (`onExit`), because a session that closes tells the framework nothing any more.
+   */
+  finishUserTurn(): void {
+    this.#transcriber?.finishTurn();
   }
 
   /** Moshi takes no instructions. */
@@ -164,6 +194,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     this.#cancelTick();
     this.#cancelMetrics();
     this.#reportDuration();
+    this.#transcriber?.close();
     this.#conversation.close();
     this.#audioController?.close();
     this.#audioController = null;
@@ -177,6 +208,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     }
     this.emit('moshi_state', { state: 'connecting' });
     this.#conversation.connect();
+    this.#transcriber?.connect();
   }
 
   #onReady(ready: ReadyMessage, connectMs: number): void {
@@ -185,6 +217,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     this.#conversationId = ready.conversationId;
     this._reportConnectionAcquired(connectMs);
     if (this.#firstReadyMs === null) {
+      this.#originSamples = this.#heardSamples;
       this.#firstReadyMs = this.#clock.now();
       this.#reportedUntilMs = this.#firstReadyMs;
       this.#scheduleTick();
@@ -198,6 +231,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
 
   /** The engine's next frame is step 0 of an empty conversation. */
   #startOver(): void {
+    this.#originSamples = this.#heardSamples;
     this.#outputClock.restart(this.#clock.now() - (this.#firstReadyMs ?? this.#clock.now()));
     this.#words.flush();
     this.emit('session_reconnected', {});
@@ -233,6 +267,49 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     controller.enqueue({ frame: speechFrame(pcm, isSpeech), startMs });
   }
 
+  #hear(samples: Float32Array): void {
+    this.#heardSamples += samples.length;
+    this.#conversation.pushSamples(samples);
+    this.#transcriber?.pushSamples(samples);
+  }
+
+  #onUserWord(word: UserWord, turn: UserTurn, startedAt: number): void {
+    this.emit('moshi_user_word', { ...word, startMs: this.#onOutputClock(word.startMs) });
+    const isFirst = word.text === turn.text;
+    if (isFirst) {
+      // Harmless for a model that may be spoken over: the framework takes a note and cuts nobody off.
+      this.emit('input_speech_started', {});
+    }
+    this.emit('input_audio_transcription_completed', {
+      itemId: turn.turnId,
+      transcript: turn.text.trimStart(),
+      isFinal: false,
+      turnStartedAt: startedAt,
+    });
+  }
+
+  #onUserTurn(turn: UserTurn, startedAt: number): void {
+    this.emit('moshi_user_turn', {
+      ...turn,
+      startMs: this.#onOutputClock(turn.startMs),
+      endMs: this.#onOutputClock(turn.endMs),
+    });
+    // With transcription the framework would begin another, empty caption here.
+    this.emit('input_speech_stopped', { userTranscriptionEnabled: false });
+    this.emit('input_audio_transcription_completed', {
+      itemId: turn.turnId,
+      transcript: turn.text.trimStart(),
+      isFinal: true,
+      turnStartedAt: startedAt,
+    });
+  }
+
+  /** Where on the time line of the output something lies that was heard at that time of all input, ms. */
+  #onOutputClock(heardMs: number): number {
+    const originMs = (1_000 * this.#originSamples) / WIRE_SAMPLE_RATE;
+    return Math.max(0, Math.round(this.#outputClock.originMs + heardMs - originMs));
+  }
+
   #onLost(error: EngineConnectionError): void {
     const state = this.#firstReadyMs === null ? 'connecting' : 'reconnecting';
     this.emit('moshi_state', { state, message: error.message });
@@ -245,6 +322,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
 
   #onFailed(error: EngineConnectionError): void {
     this.#cancelTick();
+    this.finishUserTurn();
     this.emit('moshi_state', { state: 'failed', message: error.message });
     this.#emitError(error, false);
   }
@@ -265,7 +343,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   #scheduleTick(): void {
     this.#cancelTick = this.#clock.schedule(FRAME_MS, () => {
       for (let frames = this.#filler.due(this.#clock.now()); frames > 0; frames -= 1) {
-        this.#conversation.pushSamples(SILENT_FRAME);
+        this.#hear(SILENT_FRAME);
       }
       this.#scheduleTick();
     });

@@ -18,6 +18,11 @@ export class OutputClock {
     this.#originMs = Math.max(this.#endMs, Math.round(elapsedMs));
   }
 
+  /** Where step 0 lies. */
+  get originMs(): number {
+    return this.#originMs;
+  }
+
   /** Where the audio of this step begins. */
   startOf(step: number): number {
     const startMs = this.#originMs + step * this.#frameMs;

@@ -1,6 +1,6 @@
 /**
  * A stand-in for an engine, for tests of this side of the protocol: it runs no model. It answers
- * every 1,920 samples it hears with the frame that the test's script gives for that step.
+ * every 1,920 samples it hears with the frame, or the words, that the test's script gives for that step.
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
@@ -14,7 +14,13 @@ import {
   PROTOCOL_VERSION,
   clientMessage,
 } from '../protocol/messages.ts';
-import type { ClientMessage, EngineErrorCode, ModelInfo } from '../protocol/messages.ts';
+import type {
+  ClientMessage,
+  EngineErrorCode,
+  ModelInfo,
+  TurnEndMessage,
+  WordMessage,
+} from '../protocol/messages.ts';
 
 export const stubModel: ModelInfo = {
   name: 'stub',
@@ -25,9 +31,13 @@ export const stubModel: ModelInfo = {
   transcribes: false,
 };
 
+export const stubTranscriber: ModelInfo = { ...stubModel, name: 'transcriber', transcribes: true };
+
 export type StubEngineScript = {
   /** What one step says; missing fields: silence, padding. */
   frame?: (step: number, heard: Float32Array) => Partial<FrameMessage>;
+  /** What is told in one step; with this the stub transcribes, and says no frames. */
+  heard?: (step: number, heard: Float32Array) => (WordMessage | TurnEndMessage)[];
   /** Takes over a connection: nothing is answered unless this does it. */
   connection?: (socket: WebSocket, request: IncomingMessage) => void;
   /** Answers plain HTTP requests; 404 if missing. */
@@ -110,7 +120,8 @@ export class StubEngine {
         if (message.type === 'reset') {
           step = 0;
         }
-        socket.send(message.type === 'start' ? readyText() : '{"type":"reset_done"}');
+        const model = this.#script.heard === undefined ? stubModel : stubTranscriber;
+        socket.send(message.type === 'start' ? readyText({ model }) : '{"type":"reset_done"}');
         return;
       }
       const samples = decodeAudioMessage(data as Buffer);
@@ -121,7 +132,13 @@ export class StubEngine {
       let start = 0;
       for (; start + FRAME_SAMPLES <= all.length; start += FRAME_SAMPLES) {
         const heard = all.slice(start, start + FRAME_SAMPLES);
-        socket.send(encodeFrameMessage(stubFrame(step, this.#script.frame?.(step, heard))));
+        if (this.#script.heard === undefined) {
+          socket.send(encodeFrameMessage(stubFrame(step, this.#script.frame?.(step, heard))));
+        } else {
+          for (const message of this.#script.heard(step, heard)) {
+            socket.send(JSON.stringify(message));
+          }
+        }
         step += 1;
       }
       pending = all.slice(start);
