@@ -10,6 +10,7 @@ import {
   REPOSITORY_DIRECTORY,
   requireLiveKit,
   toEnvironment,
+  transcriberConfig,
 } from './config.ts';
 
 const SECRET = 'an example of a secret that is long enough';
@@ -113,7 +114,10 @@ test('moves the default socket where its path is short enough', () => {
 });
 
 test('refuses a socket path that operating systems refuse', () => {
-  expect(problemsOf({ MOSHI_ENGINE_URL: `unix:/${'x'.repeat(120)}` })[0]).toContain('121 bytes');
+  const MOSHI_ENGINE_URL = `unix:/${'x'.repeat(120)}`;
+  expect(problemsOf({ MOSHI_ENGINE_URL })[0]).toContain('121 bytes');
+  const transcriber = { MOSHI_TRANSCRIBER: 'a', MOSHI_TRANSCRIBER_URL: MOSHI_ENGINE_URL };
+  expect(problemsOf(transcriber)[0]).toContain('MOSHI_TRANSCRIBER_URL names a socket path of 121');
 });
 
 test('shows where browsers reach a server that listens on all addresses', () => {
@@ -125,6 +129,8 @@ test('hands the same configuration on to another process', () => {
   const config = loadConfig({
     ...LIVEKIT,
     MOSHI_ENGINE_URL: 'ws://10.0.0.1:7000',
+    MOSHI_TRANSCRIBER: 'stt-1b-en_fr',
+    MOSHI_TRANSCRIBER_URL: 'ws://10.0.0.1:7001',
     MOSHI_VOICE: 'NATF2',
     MOSHI_PROMPT: 'You enjoy a good conversation.',
     MOSHI_CONDITION: 'description=very_good,pace=slow and calm',
@@ -135,6 +141,37 @@ test('hands the same configuration on to another process', () => {
     conditions: { description: 'very_good', pace: 'slow and calm' },
   });
   expect(loadConfig(toEnvironment(config))).toEqual(config);
+});
+
+test('writes nothing down unless a transcriber is named, which runs like the engine otherwise', () => {
+  expect(loadConfig({ MOSHI_TRANSCRIBER_URL: 'ws://127.0.0.1:9000' }).transcriber).toBeNull();
+  expect(transcriberConfig(loadConfig({}))).toBeNull();
+  const config = loadConfig({
+    MOSHI_TRANSCRIBER: 'stt-1b-en_fr',
+    MOSHI_CONTEXT: '100',
+    MOSHI_LORA: 'adapters.safetensors',
+    MOSHI_PRECISION: 'q8',
+    MOSHI_ENGINE_SLOTS: '2',
+    MOSHI_ENGINE_PIN: '0-1',
+  });
+  expect(config.transcriber).toEqual({
+    name: 'stt-1b-en_fr',
+    url: `unix:${path.join(REPOSITORY_DIRECTORY, '.cache/transcriber.sock')}`,
+    isConfigured: false,
+  });
+  const own = transcriberConfig(config)!;
+  expect(own.model).toMatchObject({
+    name: 'stt-1b-en_fr',
+    precision: 'q8',
+    context: undefined,
+    adapters: undefined,
+  });
+  expect(own.engine).toMatchObject({
+    url: config.transcriber!.url,
+    slots: 2,
+    processors: undefined,
+  });
+  expect(loadConfig(toEnvironment(own))).toMatchObject({ model: own.model, transcriber: null });
 });
 
 test('finds Hugging Face’s cache and token where its own tools keep them', () => {

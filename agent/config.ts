@@ -21,6 +21,10 @@ export const REPOSITORY_DIRECTORY = path.resolve(import.meta.dirname, '..');
 /** Longest path of a unix socket that Linux (108 bytes) and macOS (104) both accept, bytes. */
 const MAX_SOCKET_PATH_BYTES = 103;
 
+/** In place of a transcriber's name: nobody writes down what callers say. */
+const NO_TRANSCRIBER = 'none';
+const DEFAULT_TRANSCRIBER = NO_TRANSCRIBER;
+
 /** livekit-server refuses shorter secrets. */
 const MIN_SECRET_LENGTH = 32;
 
@@ -82,6 +86,14 @@ export interface Config {
     processors: readonly number[] | undefined;
     device: DeviceWish;
   };
+  /** Who writes down what callers say; null: nobody. It runs like the engine otherwise. */
+  transcriber: {
+    /** Short name, or folder of a checkpoint, of a model that transcribes. */
+    name: string;
+    /** As the engine's. */
+    url: string;
+    isConfigured: boolean;
+  } | null;
   server: {
     host: string;
     port: number;
@@ -213,6 +225,8 @@ const environmentSchema = z.object({
     .max(MAX_PROMPT_CHARACTERS, `must have ${MAX_PROMPT_CHARACTERS} characters or less`)
     .optional(),
   MOSHI_CONDITION: conditions.optional(),
+  MOSHI_TRANSCRIBER: z.string().default(DEFAULT_TRANSCRIBER),
+  MOSHI_TRANSCRIBER_URL: engineUrl.optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
     .string()
@@ -267,14 +281,37 @@ export function loadConfig(environment: Environment): Config {
     throw new ConfigError(problems);
   }
   const config = nest(result.data);
-  const socketPath = readSocketPath(config.engine.url);
-  if (socketPath !== undefined && Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
-    throw new ConfigError([
-      `MOSHI_ENGINE_URL names a socket path of ${Buffer.byteLength(socketPath)} bytes (${socketPath}); ` +
-        `operating systems accept ${MAX_SOCKET_PATH_BYTES}, choose a shorter one`,
-    ]);
+  const addressProblems = findAddressProblems(config);
+  if (addressProblems.length > 0) {
+    throw new ConfigError(addressProblems);
   }
   return config;
+}
+
+/** As the engine that transcribes has it: like the other engine's, but for model and address. Null without one. */
+export function transcriberConfig(config: Config): Config | null {
+  if (config.transcriber === null) {
+    return null;
+  }
+  const { name, url, isConfigured } = config.transcriber;
+  const { precision, keyValueType } = config.model;
+  return {
+    ...config,
+    // What else is said of a model is said of the one that speaks.
+    model: {
+      name,
+      precision,
+      keyValueType,
+      guidance: undefined,
+      context: undefined,
+      attentionSinks: undefined,
+      adapters: undefined,
+      adapterScaling: undefined,
+    },
+    // Threads of two engines that stay on the same processors would wait for each other.
+    engine: { ...config.engine, url, isConfigured, processors: undefined },
+    transcriber: null,
+  };
 }
 
 /** What a process that talks to LiveKit needs, or a ConfigError that names what is missing. */
@@ -315,6 +352,8 @@ export function toEnvironment(config: Config): Record<string, string> {
         : Object.entries(config.persona.conditions)
             .map(([name, value]) => `${name}=${value}`)
             .join(','),
+    MOSHI_TRANSCRIBER: config.transcriber?.name ?? NO_TRANSCRIBER,
+    MOSHI_TRANSCRIBER_URL: config.transcriber?.url,
     MOSHI_ENGINE_URL: config.engine.url,
     MOSHI_ENGINE_TOKEN: config.engine.token,
     MOSHI_ENGINE_SLOTS: config.engine.slots,
@@ -419,6 +458,23 @@ function findPinProblems(variables: Variables): string[] {
   ];
 }
 
+function findAddressProblems({ engine, transcriber }: Config): string[] {
+  const addresses = [
+    ['MOSHI_ENGINE_URL', engine.url],
+    ...(transcriber === null ? [] : [['MOSHI_TRANSCRIBER_URL', transcriber.url] as const]),
+  ] as const;
+  return addresses.flatMap(([variable, url]) => {
+    const socketPath = readSocketPath(url);
+    const bytes = Buffer.byteLength(socketPath ?? '');
+    return bytes <= MAX_SOCKET_PATH_BYTES
+      ? []
+      : [
+          `${variable} names a socket path of ${bytes} bytes (${socketPath ?? ''}); ` +
+            `operating systems accept ${MAX_SOCKET_PATH_BYTES}, choose a shorter one`,
+        ];
+  });
+}
+
 function nest(variables: Variables): Config {
   const cacheDirectory = path.resolve(REPOSITORY_DIRECTORY, variables.MOSHI_CACHE_DIRECTORY);
   const publicUrl =
@@ -449,7 +505,7 @@ function nest(variables: Variables): Config {
       conditions: variables.MOSHI_CONDITION,
     },
     engine: {
-      url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory)}`,
+      url: variables.MOSHI_ENGINE_URL ?? `unix:${defaultSocketPath(cacheDirectory, 'engine')}`,
       isConfigured: variables.MOSHI_ENGINE_URL !== undefined,
       token: variables.MOSHI_ENGINE_TOKEN,
       slots: variables.MOSHI_ENGINE_SLOTS,
@@ -457,6 +513,16 @@ function nest(variables: Variables): Config {
       processors: variables.MOSHI_ENGINE_PIN,
       device: variables.MOSHI_DEVICE,
     },
+    transcriber:
+      variables.MOSHI_TRANSCRIBER === NO_TRANSCRIBER
+        ? null
+        : {
+            name: variables.MOSHI_TRANSCRIBER,
+            url:
+              variables.MOSHI_TRANSCRIBER_URL ??
+              `unix:${defaultSocketPath(cacheDirectory, 'transcriber')}`,
+            isConfigured: variables.MOSHI_TRANSCRIBER_URL !== undefined,
+          },
     server: {
       host: variables.MOSHI_HTTP_HOST,
       port: variables.MOSHI_HTTP_PORT,
@@ -500,13 +566,13 @@ function readableHost(host: string): string {
 }
 
 /** In the cache, unless that lies too deep for a socket: then a short name of its own in /tmp. */
-function defaultSocketPath(cacheDirectory: string): string {
-  const inCache = path.join(cacheDirectory, 'engine.sock');
+function defaultSocketPath(cacheDirectory: string, name: 'engine' | 'transcriber'): string {
+  const inCache = path.join(cacheDirectory, `${name}.sock`);
   if (Buffer.byteLength(inCache) <= MAX_SOCKET_PATH_BYTES) {
     return inCache;
   }
   const digest = createHash('sha256').update(cacheDirectory).digest('hex').slice(0, 16);
-  return path.join(os.tmpdir(), `moshi-engine-${digest}.sock`);
+  return path.join(os.tmpdir(), `moshi-${name}-${digest}.sock`);
 }
 
 function readSocketPath(url: string): string | undefined {

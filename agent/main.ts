@@ -13,11 +13,14 @@ export default defineAgent({
     log().info(WARM_PROCESS_MESSAGE);
   },
   entry: async (context) => {
-    const { engine, persona } = loadConfig(readEnvironment());
+    const { engine, transcriber, persona } = loadConfig(readEnvironment());
     const call = new Call({
       context,
       engineUrl: engine.url,
       engineToken: engine.token,
+      ...(transcriber !== null && {
+        transcriber: { engineUrl: transcriber.url, engineToken: engine.token },
+      }),
       persona,
       logger: log(),
     });

@@ -8,7 +8,8 @@ export async function requireVoice({ config }: CommandContext): Promise<void> {
   if ((await readModelKind(name, config.hub.cacheDirectory)) === 'stt') {
     throw new CommandError(
       `the model ${name} only listens: it transcribes ("npm run moshi -- transcribe") and cannot ` +
-        'converse. Choose a model that speaks, for example "demo"',
+        'converse. Choose a model that speaks, for example "demo", and name this one in ' +
+        'MOSHI_TRANSCRIBER to have written down what callers say',
     );
   }
 }

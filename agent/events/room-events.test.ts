@@ -6,15 +6,13 @@ function encode(value: unknown): Uint8Array {
   return new TextEncoder().encode(JSON.stringify(value));
 }
 
-test('an event survives the way through the room', () => {
-  const event: RoomEvent = {
-    v: 1,
-    type: 'agent_transcript_delta',
-    segmentId: 'a',
-    text: ' Hello',
-    startMs: 80,
-    endMs: 240,
-  };
+const segment = { v: 1, segmentId: 'a', text: ' Hello', startMs: 80 } as const;
+
+test.each<RoomEvent>([
+  { ...segment, type: 'agent_transcript_delta', endMs: 240 },
+  { ...segment, type: 'user_transcript_delta', identity: 'caller' },
+  { ...segment, type: 'user_transcript_final', identity: 'caller', endMs: 900 },
+])('$type survives the way through the room', (event) => {
   expect(parseRoomEvent(encode(event))).toEqual(event);
 });
 

@@ -45,6 +45,32 @@ export const agentTranscriptFinal = z.object({
   endMs: timeMs,
 });
 
+/**
+ * A word of the person whom the agent hears, half a second or more after it was said; `text` carries its
+ * leading space. Only with a transcriber, as the next one.
+ */
+export const userTranscriptDelta = z.object({
+  v: version,
+  type: z.literal('user_transcript_delta'),
+  segmentId: z.string(),
+  /** Whose words: a participant of the room, who may have left. */
+  identity: z.string(),
+  text: z.string(),
+  startMs: timeMs,
+});
+
+/** A turn of the person whom the agent hears is over; `text` is all of it. */
+export const userTranscriptFinal = z.object({
+  v: version,
+  type: z.literal('user_transcript_final'),
+  segmentId: z.string(),
+  identity: z.string(),
+  text: z.string(),
+  startMs: timeMs,
+  /** When the pause after it was heard; where none was, when its last word had been heard. */
+  endMs: timeMs,
+});
+
 export const callState = z.enum([
   /** The engine is not reached yet. */
   'connecting',
@@ -99,6 +125,8 @@ export const roomEvent = z.discriminatedUnion('type', [
   modelEvent,
   agentTranscriptDelta,
   agentTranscriptFinal,
+  userTranscriptDelta,
+  userTranscriptFinal,
   stateEvent,
   errorEvent,
   timingEvent,

@@ -10,7 +10,14 @@ import {
   roomOptions,
   sessionOptions,
 } from '../../plugins/moshi/index.ts';
-import type { MoshiFrame, MoshiState, TimedWord } from '../../plugins/moshi/index.ts';
+import type {
+  MoshiFrame,
+  MoshiState,
+  TimedWord,
+  TranscriberOptions,
+  UserTurn,
+  UserWord,
+} from '../../plugins/moshi/index.ts';
 import type { CallState } from '../events/room-events.ts';
 import { AgentVoice } from './agent-voice.ts';
 import { HumanRoster } from './human-roster.ts';
@@ -27,6 +34,8 @@ export type CallOptions = {
   context: JobContext;
   engineUrl: string;
   engineToken?: string | undefined;
+  /** Who writes down what callers say; missing: nobody. */
+  transcriber?: TranscriberOptions | undefined;
   /** Who the model is, for models that can be told. */
   persona?: {
     voice?: string | undefined;
@@ -83,7 +92,7 @@ export class Call {
   #hasBegun = false;
   #lastHeardMs = performance.now();
   #connectedAgainMs = -Infinity;
-  /** Who was heard last, to tell somebody who comes back after an outage from somebody new. */
+  /** Whose words are heard; once they left, who comes back after an outage is told from somebody new by it. */
   #lastHuman: string | null = null;
   #lostInOutage = false;
 
@@ -125,6 +134,8 @@ export class Call {
   }
 
   #onHeard = (identity: string | null): void => {
+    // What was written down so far is whose it was.
+    this.#moshi?.finishUserTurn();
     if (identity === null) {
       this.#logger.info('nobody is there to talk to');
       this.#lostInOutage = this.#isAroundOutage();
@@ -151,10 +162,14 @@ export class Call {
       return;
     }
     this.#voice.isHeard = true;
-    if (this.#hasBegun && !cameBack) {
-      this.#finishUtterance();
-      this.#voice.clear();
-      this.#moshi?.reset();
+    if (this.#hasBegun) {
+      // The framework links the first participant for good, and has no public way to another.
+      this.#agentSession?._roomIO?.setParticipant(identity);
+      if (!cameBack) {
+        this.#finishUtterance();
+        this.#voice.clear();
+        this.#moshi?.reset();
+      }
     }
     this.#hasBegun = true;
     this.#announce();
@@ -179,11 +194,12 @@ export class Call {
   }
 
   async #startSession(): Promise<void> {
-    const { engineUrl, engineToken, persona } = this.#options;
+    const { engineUrl, engineToken, transcriber, persona } = this.#options;
     const model = new MoshiModel({
       engineUrl,
       reservationKey: this.#context.job.id,
       ...(engineToken !== undefined && { engineToken }),
+      transcriber,
       ...persona,
     });
     const session = new voice.AgentSession({ ...sessionOptions, llm: model });
@@ -196,7 +212,10 @@ export class Call {
     session.on(voice.AgentSessionEventTypes.Close, ({ reason }) => {
       this.#context.shutdown(`the session closed: ${reason}`);
     });
-    const agent = new voice.Agent({ instructions: '' });
+    const agent = voice.Agent.create({
+      instructions: '',
+      onExit: () => this.#moshi?.finishUserTurn(),
+    });
     await session.start({ agent, room: this.#room, ...roomOptions });
     const moshi = agent.duplexSession;
     if (!(moshi instanceof MoshiSession)) {
@@ -206,6 +225,8 @@ export class Call {
     moshi.on('moshi_state', this.#onEngineState);
     moshi.on('moshi_frame', this.#onFrame);
     moshi.on('moshi_word', this.#onWord);
+    moshi.on('moshi_user_word', this.#onUserWord);
+    moshi.on('moshi_user_turn', this.#onUserTurn);
     moshi.on('error', ({ error, recoverable }) => {
       const code = error instanceof EngineConnectionError ? error.problem : 'failed';
       this.#logger.warn({ code, recoverable, reason: error.message }, 'the engine is in trouble');
@@ -242,6 +263,20 @@ export class Call {
 
   #onWord = (word: TimedWord): void => {
     this.#events.publish(this.#utterances.pushWord(word));
+  };
+
+  #onUserWord = ({ turnId: segmentId, ...word }: UserWord): void => {
+    const identity = this.#lastHuman;
+    if (identity !== null) {
+      this.#events.publish({ type: 'user_transcript_delta', segmentId, identity, ...word });
+    }
+  };
+
+  #onUserTurn = ({ turnId: segmentId, ...turn }: UserTurn): void => {
+    const identity = this.#lastHuman;
+    if (identity !== null) {
+      this.#events.publish({ type: 'user_transcript_final', segmentId, identity, ...turn });
+    }
   };
 
   #onMicrophone = (track: RemoteAudioTrack | null): void => {

@@ -4,7 +4,7 @@ import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { inCache } from '../commands/cache-folder.ts';
 import { CommandError, type CommandContext } from '../commands/command-context.ts';
 import { listenForSignals, whenAborted, type StopSignals } from '../commands/until-signal.ts';
-import { REPOSITORY_DIRECTORY, toEnvironment, type Config } from '../config.ts';
+import { REPOSITORY_DIRECTORY, toEnvironment, transcriberConfig, type Config } from '../config.ts';
 import { WARM_PROCESS_MESSAGE } from '../room/warm-process.ts';
 import { anyFreeTcpPort, tcpPortProblem } from '../livekit-server/free-port.ts';
 import { createRoomDirectory } from '../server/room-directory.ts';
@@ -27,6 +27,11 @@ const WARM_UP_MS = 10_000;
 /** How often a process under npm looks whether npm is still there, milliseconds. */
 const PARENT_POLL_MS = 500;
 
+/** What the lines of a process begin with. */
+function label(name: string): string {
+  return `${name.padEnd('transcriber'.length)} | `;
+}
+
 /** Runs until a signal. @throws {CommandError} with what to do when something cannot start. */
 export async function runStart(context: CommandContext): Promise<void> {
   const signals = listenForSignals();
@@ -39,14 +44,14 @@ export async function runStart(context: CommandContext): Promise<void> {
     await startAll({
       context,
       ended,
-      startProcess: async (description, observe) => {
+      startProcess: async (description, { observe, onFailure } = {}) => {
         ended.throwIfAborted();
         const supervised = new SupervisedProcess(description, (name, line) => {
           observe?.(line);
-          context.remark(`${name.padEnd(7)} | ${line}`);
+          context.remark(`${label(name)}${line}`);
         });
         processes.push(supervised);
-        await supervised.start((error) => failure.abort(error));
+        await supervised.start(onFailure ?? ((error) => failure.abort(error)));
       },
     });
     await whenAborted(ended);
@@ -71,7 +76,11 @@ interface Startup {
   /** Resolves when the process is ready. */
   startProcess: (
     description: ProcessDescription,
-    observe?: (line: string) => void,
+    options?: {
+      observe?: (line: string) => void;
+      /** When it dies for good after it was ready; everything ends if missing. */
+      onFailure?: (error: Error) => void;
+    },
   ) => Promise<void>;
 }
 
@@ -79,7 +88,10 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
   const { remark } = context;
   await checkHttpPort(context.config);
   await inCache(context.config.cacheDirectory, () => Promise.resolve());
-  const hasEngine = await findEngine(context.config);
+  const transcriber = transcriberConfig(context.config);
+  const hasEngine = await findEngine(context.config, 'MOSHI_ENGINE_URL');
+  const hasTranscriber =
+    transcriber === null || (await findEngine(transcriber, 'MOSHI_TRANSCRIBER_URL'));
 
   let config = context.config;
   const environment = (): Record<string, string | undefined> => ({
@@ -107,9 +119,9 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
       environment: context.environment,
       keys: apiKey === undefined || apiSecret === undefined ? undefined : { apiKey, apiSecret },
       signal: ended,
-      report: (text) => remark(`${'start'.padEnd(7)} | ${text}`),
+      report: (text) => remark(`${label('start')}${text}`),
     });
-    remark(`${'start'.padEnd(7)} | LiveKit from ${livekit.origin}`);
+    remark(`${label('start')}LiveKit from ${livekit.origin}`);
     await startProcess(livekit.description);
     config = { ...config, livekit: livekit.credentials };
   };
@@ -120,19 +132,37 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
       arguments: moshiArguments('build'),
       environment: environment(),
       signal: ended,
-      observe: (line) => remark(`${'build'.padEnd(7)} | ${line}`),
+      observe: (line) => remark(`${label('build')}${line}`),
     });
   };
   await Promise.all([bringLiveKit(), build()]);
 
-  const engineHealth = () => fetchEngineHealth(config.engine.url, config.engine.token);
-  if (!hasEngine) {
-    await startProcess({
-      ...description('engine', 'engine'),
-      isReady: async () => (await engineHealth()).status === 'ok',
-      startTimeoutMs: ENGINE_START_TIMEOUT_MS,
-    });
-  }
+  const engineDescription = (name: string, { engine }: Config): ProcessDescription => ({
+    ...description(name, 'engine'),
+    isReady: async () => (await fetchEngineHealth(engine.url, engine.token)).status === 'ok',
+    startTimeoutMs: ENGINE_START_TIMEOUT_MS,
+  });
+  const bringEngine = async (): Promise<void> => {
+    if (!hasEngine) {
+      await startProcess(engineDescription('engine', config));
+    }
+  };
+  const bringTranscriber = async (): Promise<void> => {
+    if (transcriber !== null && !hasTranscriber) {
+      await startProcess(
+        {
+          ...engineDescription('transcriber', transcriber),
+          environment: () => ({ ...context.environment, ...toEnvironment(transcriber) }),
+        },
+        {
+          // A helper: calls go on without it.
+          onFailure: ({ message }) =>
+            remark(`${label('start')}nothing is written down: ${message}`),
+        },
+      );
+    }
+  };
+  await Promise.all([bringEngine(), bringTranscriber()]);
 
   let workerPort = config.worker.port;
   let isWarm = false;
@@ -150,8 +180,10 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
           (await fetch(`http://127.0.0.1:${workerPort}/`)).ok &&
           (isWarm || performance.now() > warmByMs),
       },
-      (line) => {
-        isWarm ||= line.includes(WARM_PROCESS_MESSAGE);
+      {
+        observe: (line) => {
+          isWarm ||= line.includes(WARM_PROCESS_MESSAGE);
+        },
       },
     ),
     startProcess({
@@ -159,7 +191,8 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
       isReady: async () => (await fetch(new URL('/health', localAddress(config)))).ok,
     }),
   ]);
-  await announce(context, config, (await engineHealth()).model);
+  const { model } = await fetchEngineHealth(config.engine.url, config.engine.token);
+  await announce(context, config, model);
 }
 
 function moshiArguments(command: string): string[] {
@@ -203,7 +236,10 @@ async function checkHttpPort(config: Config): Promise<void> {
 }
 
 /** Whether a configured engine runs already, here or on another host. */
-async function findEngine(config: Config): Promise<boolean> {
+async function findEngine(
+  config: Config,
+  variable: 'MOSHI_ENGINE_URL' | 'MOSHI_TRANSCRIBER_URL',
+): Promise<boolean> {
   const { url, token, isConfigured } = config.engine;
   let problem: unknown;
   try {
@@ -225,7 +261,7 @@ async function findEngine(config: Config): Promise<boolean> {
     return false;
   }
   const reason = problem instanceof Error ? problem.message : String(problem);
-  throw new CommandError(`MOSHI_ENGINE_URL is ${url}, and no engine answers there: ${reason}`);
+  throw new CommandError(`${variable} is ${url}, and no engine answers there: ${reason}`);
 }
 
 function isLoopback(host: string): boolean {
@@ -256,7 +292,7 @@ async function stopAll(
   context: CommandContext,
 ): Promise<void> {
   if (processes.length > 0) {
-    context.remark(`${'start'.padEnd(7)} | stopping, Ctrl-C again kills`);
+    context.remark(`${label('start')}stopping, Ctrl-C again kills`);
   }
   for (const supervised of processes.reverse()) {
     await supervised.stop(signals.force);

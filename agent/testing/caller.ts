@@ -27,7 +27,9 @@ export type HeardText = {
   text: string;
   segmentId: string;
   trackId: string | undefined;
+  /** Whose words they are. */
   sender: string;
+  isFinal: boolean;
 };
 
 /**
@@ -122,7 +124,7 @@ export class Caller {
   /** The agent's words since then, as one text. */
   textSince(fromMs: number): string {
     return this.texts
-      .filter(({ atMs }) => atMs >= fromMs)
+      .filter(({ atMs, sender }) => atMs >= fromMs && sender !== this.identity)
       .map(({ text }) => text)
       .join('')
       .trim();
@@ -222,6 +224,7 @@ export class Caller {
           segmentId: attributes['lk.segment_id'] ?? '',
           trackId: attributes['lk.transcribed_track_id'],
           sender,
+          isFinal: attributes['lk.transcription_final'] === 'true',
         });
       }
     } catch {

@@ -22,18 +22,22 @@ export type StackOptions = {
   engineSlots?: number;
   /** Where an engine listens already; else one is started. */
   engineUrl?: string;
+  /** Folder of a model that writes down what callers say, and of its graphs; nobody does if missing. */
+  transcriber?: { checkpoint: string; cacheDirectory: string };
 };
 
 /** LiveKit server, engine and worker as they run in production, on loopback, with a secret of their own. */
 export class Stack {
   readonly livekitUrl: string;
   readonly engineUrl: string;
+  readonly transcriberUrl: string;
   readonly workerPort: number;
   readonly #options: StackOptions;
   readonly #directory = mkdtempSync(path.join(tmpdir(), 'moshi-stack-'));
   readonly #apiSecret = randomBytes(24).toString('hex');
   #livekit: TestProcess | null = null;
   #engine: TestProcess | null = null;
+  #transcriber: TestProcess | null = null;
   #worker: TestProcess | null = null;
 
   constructor(options: StackOptions) {
@@ -41,6 +45,7 @@ export class Stack {
     this.livekitUrl = `ws://127.0.0.1:${options.port}`;
     this.workerPort = options.workerPort ?? options.port + 1;
     this.engineUrl = options.engineUrl ?? `unix:${path.join(this.#directory, 'engine.sock')}`;
+    this.transcriberUrl = `unix:${path.join(this.#directory, 'transcriber.sock')}`;
   }
 
   get engine(): TestProcess | null {
@@ -56,6 +61,7 @@ export class Stack {
     if (this.#options.engineUrl === undefined) {
       await this.startEngine();
     }
+    await this.startTranscriber();
     await this.startWorker();
   }
 
@@ -82,6 +88,20 @@ export class Stack {
     await engine.waitFor(() => engine.output.includes('the engine is ready'), 180_000);
   }
 
+  /** If there is to be one; builds its graphs first if they are not in its cache. */
+  async startTranscriber(): Promise<void> {
+    const { transcriber } = this.#options;
+    if (transcriber !== undefined) {
+      const engine = this.#command('engine', {
+        MOSHI_MODEL: transcriber.checkpoint,
+        MOSHI_ENGINE_URL: this.transcriberUrl,
+        MOSHI_CACHE_DIRECTORY: transcriber.cacheDirectory,
+      });
+      this.#transcriber = engine;
+      await engine.waitFor(() => engine.output.includes('the engine is ready'), 180_000);
+    }
+  }
+
   async startWorker(): Promise<void> {
     const worker = this.#command('worker');
     this.#worker = worker;
@@ -98,8 +118,14 @@ export class Stack {
     await this.#engine?.stop('SIGKILL');
   }
 
+  /** As a crash does. */
+  async killTranscriber(): Promise<void> {
+    await this.#transcriber?.stop('SIGKILL');
+  }
+
   async stop(): Promise<void> {
     await this.#worker?.stop();
+    await this.#transcriber?.stop();
     await this.#engine?.stop();
     await this.#livekit?.stop();
     rmSync(this.#directory, { recursive: true, force: true });
@@ -117,7 +143,7 @@ export class Stack {
     return token.toJwt();
   }
 
-  #command(name: 'engine' | 'worker'): TestProcess {
+  #command(name: 'engine' | 'worker', changes: Record<string, string> = {}): TestProcess {
     return new TestProcess(
       process.execPath,
       ['--import', 'tsx', path.join(REPOSITORY_DIRECTORY, 'agent/cli.ts'), name],
@@ -126,12 +152,15 @@ export class Stack {
         LIVEKIT_API_KEY: API_KEY,
         LIVEKIT_API_SECRET: this.#apiSecret,
         MOSHI_MODEL: 'demo',
+        MOSHI_TRANSCRIBER: this.#options.transcriber?.checkpoint ?? 'none',
+        MOSHI_TRANSCRIBER_URL: this.transcriberUrl,
         MOSHI_ENGINE_URL: this.engineUrl,
         MOSHI_ENGINE_TOKEN: '',
         MOSHI_ENGINE_SLOTS: `${this.#options.engineSlots ?? 4}`,
         MOSHI_WORKER_PORT: `${this.workerPort}`,
         MOSHI_CACHE_DIRECTORY: this.#options.cacheDirectory,
         MOSHI_LOG_LEVEL: 'info',
+        ...changes,
       },
     );
   }

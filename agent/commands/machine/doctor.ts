@@ -6,9 +6,10 @@ import { FRAME_MS } from '../../../plugins/moshi/protocol/messages.ts';
 import { releaseArchiveName } from '../../livekit-server/release.ts';
 import { tcpPortProblem } from '../../livekit-server/free-port.ts';
 import { provisionEffects } from '../../livekit-server/provision.ts';
+import { transcriberConfig } from '../../config.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { measureModel } from './measure-model.ts';
-import { requireVoice } from '../model-abilities.ts';
+import { requireTranscription, requireVoice } from '../model-abilities.ts';
 import { judgeModel } from '../model-for-command.ts';
 
 export interface Finding {
@@ -33,8 +34,9 @@ export async function runDoctor(context: CommandContext, format: { json: boolean
     ['ONNX Runtime', () => checkOnnxRuntime(context)],
     ['threads', () => checkThreads(context)],
     ['LiveKit client library', checkRtcLibrary],
-    ['model', () => checkModel(context)],
+    ['model', () => requireVoice(context).then(() => checkModel(context))],
     ['engine', () => checkEngine(context)],
+    ...transcriberChecks(context),
     ['LiveKit server', () => checkLiveKit(context)],
     ['HTTP port', () => checkHttpPort(context)],
   ];
@@ -107,8 +109,21 @@ async function checkRtcLibrary(): Promise<Omit<Finding, 'name'>> {
   return { status: 'ok', found: '@livekit/rtc-node loads' };
 }
 
+function transcriberChecks(
+  context: CommandContext,
+): [string, () => Promise<Omit<Finding, 'name'>>][] {
+  const config = transcriberConfig(context.config);
+  if (config === null) {
+    return [];
+  }
+  const own = { ...context, config };
+  return [
+    ['transcriber', () => requireTranscription(own).then(() => checkModel(own))],
+    ['transcriber’s engine', () => checkEngine(own)],
+  ];
+}
+
 async function checkModel(context: CommandContext): Promise<Omit<Finding, 'name'>> {
-  await requireVoice(context);
   const { checkpoint, reason, fits, warning } = await judgeModel(context);
   if (!fits) {
     // Who loads it for a measurement may be ended for want of memory.

@@ -12,7 +12,7 @@ export function addServiceCommands(program: Command): void {
     });
   program
     .command('engine')
-    .description('run the model for many conversations')
+    .description('run the model for many conversations; one that only listens writes them down')
     .action(async () => {
       const { runEngine } = await import('./engine.ts');
       await runEngine(contextFromFlags());
@@ -33,7 +33,7 @@ export function addServiceCommands(program: Command): void {
     });
   program
     .command('build')
-    .description('build the page and the graphs of the model')
+    .description('build the page and the graphs of the model, and of the transcriber')
     .action(async () => {
       const { runBuild } = await import('./build.ts');
       await runBuild(contextFromFlags());

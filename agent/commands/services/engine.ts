@@ -1,4 +1,4 @@
-/** `engine`: serves conversations until it is told to stop or its device fails. */
+/** `engine`: serves conversations, or writes them down, until it is told to stop or its device fails. */
 import { writeSync } from 'node:fs';
 import {
   startEngineServer,
@@ -6,7 +6,6 @@ import {
 } from '../../../plugins/moshi/engine/server/engine-server.ts';
 import { CommandError, type CommandContext } from '../command-context.ts';
 import { engineThreads } from '../machine/engine-threads.ts';
-import { requireVoice } from '../model-abilities.ts';
 import { buildForEngine } from '../model-for-command.ts';
 import { SystemPrompts } from '../prompts/system-prompts.ts';
 import { listenForSignals, whenAborted } from '../until-signal.ts';
@@ -15,7 +14,6 @@ export async function runEngine(context: CommandContext): Promise<void> {
   const { config, logger } = context;
   const { stop } = listenForSignals();
   const threads = engineThreads(config.engine);
-  await requireVoice(context);
   const model = await buildForEngine(context, {
     note: (line) => logger.info(line),
     warn: (line) => logger.warn(line),

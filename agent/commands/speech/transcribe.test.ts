@@ -113,10 +113,22 @@ describe('says in one line what to do about', () => {
     expect(outcome.stderr).toMatch(message);
   });
 
-  test.each(['engine', 'build'])('%s with a model that only listens', async (command) => {
-    const outcome = await moshi([command], { MOSHI_MODEL: listener });
+  test.each([
+    [
+      'only listens, in the place of one that speaks',
+      { MOSHI_MODEL: listener },
+      /listener only listens/,
+    ],
+    [
+      'speaks, in the place of one that transcribes',
+      { MOSHI_TRANSCRIBER: 'demo' },
+      /demo .* does not/,
+    ],
+  ])('build with a model that %s', async (_name, environment, message) => {
+    const outcome = await moshi(['build'], environment);
     expect(outcome).toMatchObject({ exitCode: 1, stdout: '' });
-    expect(outcome.stderr).toMatch(/^error: [^\n]*listener only listens[^\n]+\n$/);
+    expect(outcome.stderr).toMatch(/^error: [^\n]+\n$/);
+    expect(outcome.stderr).toMatch(message);
   });
 
   test('a recording shorter than a frame', async () => {

@@ -367,11 +367,12 @@ describe('what the caller says', () => {
     expect(told.caller.at(-1)).toMatchObject({ transcript: 'How are', isFinal: true });
   });
 
-  test.each([
-    ['a reset', (session: MoshiSession) => session.reset()],
-    ['the close', (session: MoshiSession) => session.close()],
-    ['the end of the agent', (session: MoshiSession) => session.finishUserTurn()],
-  ])('is finished by %s, and no second time', async (_, end) => {
+  const endings: Record<string, (session: MoshiSession) => Promise<void> | undefined> = {
+    'a reset': (session) => void session.reset(),
+    'the close': (session) => session.close(),
+    'the end of the agent': (session) => void session.finishUserTurn(),
+  };
+  test.each(Object.entries(endings))('is finished by %s, and no second time', async (_, end) => {
     const { told } = await openHeard({ 3: [word('How', 80)] });
     await step(told, 4);
     await vi.waitUntil(() => told.userWords.length === 1);
