@@ -367,10 +367,10 @@ describe('what the caller says', () => {
     expect(told.caller.at(-1)).toMatchObject({ transcript: 'How are', isFinal: true });
   });
 
-  const endings: Record<string, (session: MoshiSession) => Promise<void> | undefined> = {
-    'a reset': (session) => void session.reset(),
+  const endings: Record<string, (session: MoshiSession) => unknown> = {
+    'a reset': (session) => session.reset(),
     'the close': (session) => session.close(),
-    'the end of the agent': (session) => void session.finishUserTurn(),
+    'the end of the agent': (session) => session.finishUserTurn(),
   };
   test.each(Object.entries(endings))('is finished by %s, and no second time', async (_, end) => {
     const { told } = await openHeard({ 3: [word('How', 80)] });
