@@ -13,11 +13,12 @@ const SLOTS = 4;
 export function startEchoEngine(): Promise<StubEngine> {
   return StubEngine.start(0, {
     frame: (_step, heard) => ({ pcm: heard, hasAudio: true }),
-    http: answer,
+    http: answerHealth,
   });
 }
 
-function answer(request: IncomingMessage, response: ServerResponse): void {
+/** Answers like an engine in which nobody talks yet, and holds any slot. */
+export function answerHealth(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === HEALTH_PATH) {
     const report: HealthReport = {
       status: 'ok',

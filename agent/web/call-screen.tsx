@@ -43,7 +43,7 @@ function Talk({ call, onLeave, onCallAgain }: CallScreenProps) {
   const microphone = audioTrackOf(localParticipant.getTrackPublication(Track.Source.Microphone));
   const agentAudio = audioTrackOf(audioTrack?.publication);
   const readLevels = useLevels(agentAudio, microphone);
-  const captions = useCaptions(localParticipant.identity);
+  const captions = useCaptions();
   const report = useAgentReport(agent?.identity);
   const absence = useAgentWatch(call.phase === 'talking', agent !== undefined);
   const isBusy = report.fatalCode === 'full' || report.fatalCode === 'overloaded';

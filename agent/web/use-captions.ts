@@ -11,7 +11,7 @@ const TRANSCRIPTION_TOPIC = 'lk.transcription';
  * The library's own hook lets a stream that breaks off, because somebody left in mid-sentence, end
  * as an unhandled error; here the caption just stays as it is.
  */
-export function useCaptions(localIdentity: string): Caption[] {
+export function useCaptions(): Caption[] {
   const room = useRoomContext();
   const [captions, setCaptions] = useState<Caption[]>([]);
 
@@ -19,7 +19,8 @@ export function useCaptions(localIdentity: string): Caption[] {
     const read = async (reader: TextStreamReader, identity: string): Promise<void> => {
       const { id, attributes } = reader.info;
       const segment = attributes?.['lk.segment_id'] ?? id;
-      const speaker = speakerOf(identity, localIdentity);
+      // Asked for here: before the room is connected nobody has an identity.
+      const speaker = speakerOf(identity, room.localParticipant.identity);
       let text = '';
       for await (const chunk of reader) {
         text += chunk;
@@ -31,7 +32,7 @@ export function useCaptions(localIdentity: string): Caption[] {
       read(reader, identity).catch(() => undefined);
     });
     return () => room.unregisterTextStreamHandler(TRANSCRIPTION_TOPIC);
-  }, [room, localIdentity]);
+  }, [room]);
 
   return captions;
 }
