@@ -4,11 +4,16 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { generateCheckpoint } from '../../models/generate/generate-checkpoint.ts';
+import { UNUSUAL_TRANSCRIPTION } from '../../models/test-support/unusual-architecture.ts';
+import { fetchEngineHealth } from '../../plugins/moshi/index.ts';
+import { StubEngine, stubModel } from '../../plugins/moshi/test-support/engine-stub.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
 import { findOnPath } from '../livekit-server/run-program.ts';
 import { descendantsOf } from '../testing/descendants.ts';
+import { answerAs } from '../testing/echo-engine.ts';
 
 const hasLiveKit = (await findOnPath('livekit-server', process.env)) !== null;
 if (!hasLiveKit) {
@@ -130,6 +135,51 @@ describe.skipIf(!hasLiveKit)('start', () => {
     first.child.kill('SIGINT');
     expect(await first.ended).toBe(0);
     await untilGone(everything);
+  });
+
+  test('runs a transcriber beside the engine, and heals both', async () => {
+    const checkpoint = path.join(folder, 'listener');
+    await generateCheckpoint({
+      architecture: UNUSUAL_TRANSCRIPTION,
+      seed: 0,
+      directory: checkpoint,
+    });
+    const run = start({ MOSHI_TRANSCRIBER: checkpoint, MOSHI_CONTEXT: '100' });
+    await run.link();
+    const models = (): Promise<string[]> =>
+      Promise.all(
+        ['engine', 'transcriber'].map(async (name) => {
+          const { model } = await fetchEngineHealth(`unix:${path.join(folder, `${name}.sock`)}`);
+          return `${model.name} ${model.transcribes ? 'transcribes' : 'speaks'}`;
+        }),
+      );
+    expect(await models()).toEqual(['demo speaks', 'listener transcribes']);
+    const engines = descendantsOf(run.child.pid).filter(({ command }) =>
+      command.endsWith('cli.ts engine'),
+    );
+    expect(engines).toHaveLength(2);
+    for (const { pid } of engines) {
+      process.kill(pid, 'SIGKILL');
+    }
+    await untilGone(engines);
+    await vi.waitUntil(() => models().catch(() => null), { timeout: 60_000, interval: 100 });
+    expect(await models()).toEqual(['demo speaks', 'listener transcribes']);
+    expect(run.child.exitCode).toBeNull();
+  });
+
+  test('says by name that an engine is not for what it is asked', async () => {
+    const speaking = await StubEngine.start(path.join(folder, 'speaking.sock'), {
+      http: answerAs(stubModel),
+    });
+    const run = start({
+      MOSHI_TRANSCRIBER: 'stt-1b-en_fr',
+      MOSHI_TRANSCRIBER_URL: speaking.url,
+    });
+    expect(await run.ended).toBe(1);
+    expect(run.output).toMatch(
+      /^error: MOSHI_TRANSCRIBER_URL is unix:.*stub .*speaks and does not transcribe/m,
+    );
+    await speaking.kill();
   });
 
   test('takes everything with it when it is killed', async () => {

@@ -1,5 +1,6 @@
 /** `start`: everything on one machine, under one supervisor. */
 import path from 'node:path';
+import { EngineConnectionError } from '../../plugins/moshi/client/engine-connection-error.ts';
 import { fetchEngineHealth } from '../../plugins/moshi/client/engine-http.ts';
 import { inCache } from '../commands/cache-folder.ts';
 import { CommandError, type CommandContext } from '../commands/command-context.ts';
@@ -89,9 +90,9 @@ async function startAll({ context, ended, startProcess }: Startup): Promise<void
   await checkHttpPort(context.config);
   await inCache(context.config.cacheDirectory, () => Promise.resolve());
   const transcriber = transcriberConfig(context.config);
-  const hasEngine = await findEngine(context.config, 'MOSHI_ENGINE_URL');
+  const hasEngine = await findEngine(context.config, { transcribes: false });
   const hasTranscriber =
-    transcriber === null || (await findEngine(transcriber, 'MOSHI_TRANSCRIBER_URL'));
+    transcriber === null || (await findEngine(transcriber, { transcribes: true }));
 
   let config = context.config;
   const environment = (): Record<string, string | undefined> => ({
@@ -238,12 +239,17 @@ async function checkHttpPort(config: Config): Promise<void> {
 /** Whether a configured engine runs already, here or on another host. */
 async function findEngine(
   config: Config,
-  variable: 'MOSHI_ENGINE_URL' | 'MOSHI_TRANSCRIBER_URL',
+  { transcribes }: { transcribes: boolean },
 ): Promise<boolean> {
   const { url, token, isConfigured } = config.engine;
+  const variable = transcribes ? 'MOSHI_TRANSCRIBER_URL' : 'MOSHI_ENGINE_URL';
   let problem: unknown;
   try {
-    await fetchEngineHealth(url, token);
+    const { model } = await fetchEngineHealth(url, token);
+    if (model.transcribes !== transcribes) {
+      const { message } = EngineConnectionError.wrongModel(url, model);
+      throw new CommandError(`${variable} is ${url}: ${message}`);
+    }
     if (!isConfigured) {
       throw new CommandError(
         `an engine runs already at ${url}, perhaps of another npm start: stop it, or set ` +

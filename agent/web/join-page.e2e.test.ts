@@ -18,9 +18,9 @@ import {
   type TurnEndMessage,
   type WordMessage,
 } from '../../plugins/moshi/protocol/messages.ts';
-import { StubEngine } from '../../plugins/moshi/test-support/engine-stub.ts';
+import { StubEngine, stubTranscriber } from '../../plugins/moshi/test-support/engine-stub.ts';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
-import { answerHealth } from '../testing/echo-engine.ts';
+import { answerAs } from '../testing/echo-engine.ts';
 
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
 const RESULTS = path.join(REPOSITORY, 'test-results');
@@ -291,7 +291,10 @@ async function startTranscriber(folder: string): Promise<StubEngine> {
     words = null;
     return [{ type: 'turn_end', atMs: step * FRAME_MS }];
   };
-  return StubEngine.start(path.join(folder, 'transcriber.sock'), { heard, http: answerHealth });
+  return StubEngine.start(path.join(folder, 'transcriber.sock'), {
+    heard,
+    http: answerAs(stubTranscriber),
+  });
 }
 
 /** Runs `start` on ports of its own and returns the join link it prints. */
