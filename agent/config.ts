@@ -459,11 +459,11 @@ function findPinProblems(variables: Variables): string[] {
 }
 
 function findAddressProblems({ engine, transcriber }: Config): string[] {
-  const addresses = [
-    ['MOSHI_ENGINE_URL', engine.url],
-    ...(transcriber === null ? [] : [['MOSHI_TRANSCRIBER_URL', transcriber.url] as const]),
-  ] as const;
-  return addresses.flatMap(([variable, url]) => {
+  const addresses = {
+    MOSHI_ENGINE_URL: engine.url,
+    ...(transcriber !== null && { MOSHI_TRANSCRIBER_URL: transcriber.url }),
+  };
+  return Object.entries(addresses).flatMap(([variable, url]) => {
     const socketPath = readSocketPath(url);
     const bytes = Buffer.byteLength(socketPath ?? '');
     return bytes <= MAX_SOCKET_PATH_BYTES

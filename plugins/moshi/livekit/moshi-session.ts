@@ -84,7 +84,12 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
     this.#transcriber =
       transcriber === undefined
         ? null
-        : new UserTranscriber({ ...transcriber, clock: this.#clock, random: options.random });
+        : new UserTranscriber({
+            ...transcriber,
+            clock: this.#clock,
+            random: options.random,
+            timeOf: (heardMs) => this.#onOutputClock(heardMs),
+          });
     this.#transcriber?.on('word', (...told) => this.#onUserWord(...told));
     this.#transcriber?.on('turn', (...told) => this.#onUserTurn(...told));
     this.#audioStream = new ReadableStream<llm.DuplexAudioFrame>(
@@ -274,7 +279,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   }
 
   #onUserWord(word: UserWord, turn: UserTurn, startedAt: number): void {
-    this.emit('moshi_user_word', { ...word, startMs: this.#onOutputClock(word.startMs) });
+    this.emit('moshi_user_word', word);
     const isFirst = word.text === turn.text;
     if (isFirst) {
       // Harmless for a model that may be spoken over: the framework takes a note and cuts nobody off.
@@ -289,11 +294,7 @@ export class MoshiSession extends llm.DuplexSession<MoshiSessionEvents> {
   }
 
   #onUserTurn(turn: UserTurn, startedAt: number): void {
-    this.emit('moshi_user_turn', {
-      ...turn,
-      startMs: this.#onOutputClock(turn.startMs),
-      endMs: this.#onOutputClock(turn.endMs),
-    });
+    this.emit('moshi_user_turn', turn);
     // With transcription the framework would begin another, empty caption here.
     this.emit('input_speech_stopped', { userTranscriptionEnabled: false });
     this.emit('input_audio_transcription_completed', {

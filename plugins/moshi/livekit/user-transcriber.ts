@@ -12,6 +12,13 @@ import type { UserTurn, UserWord } from './user-turns.ts';
 /** The engine that writes down what is heard. */
 export type TranscriberOptions = Pick<EngineConversationOptions, 'engineUrl' | 'engineToken'>;
 
+export type UserTranscriberOptions = TranscriberOptions & {
+  clock: Clock;
+  random?: (() => number) | undefined;
+  /** Where on the time line that words are told on something lies that was heard after so much sound, ms. */
+  timeOf: (heardMs: number) => number;
+};
+
 export type UserTranscriberEvents = {
   /** A word, and the turn so far; `startedAt` is when the turn began, ms since 1970. */
   word: [word: UserWord, turn: UserTurn, startedAt: number];
@@ -28,27 +35,30 @@ const RETRY: Partial<RetryOptions> = { outageMs: Infinity, maxDelayMs: 10_000 };
  * Writes down what a session hears, by an engine of its own.
  *
  * A helper, never a condition: whatever happens to its engine, nobody waits for it and nothing is thrown.
- * Trouble is told in the log, once, and what was said meanwhile is counted as dropped. Times are on the
- * clock of all that was pushed, also when the engine comes and goes.
+ * Trouble is told in the log, once, and what was said meanwhile is counted as dropped. Times follow all
+ * that was pushed, also when the engine comes and goes.
  */
 export class UserTranscriber extends EventEmitter<UserTranscriberEvents> {
   readonly #conversation: EngineConversation;
   readonly #clock: Clock;
+  readonly #timeOf: (heardMs: number) => number;
   readonly #turns = new UserTurns(() => shortuuid('item_'));
   #pushedSamples = 0;
   /** Where in all that was pushed the engine's conversation begins. */
   #originSamples = 0;
+  #droppedBefore = 0;
   #startedAt: number | null = null;
   #inTrouble = false;
   #cancelSilence: () => void = () => undefined;
 
-  constructor(options: TranscriberOptions & { clock: Clock; random?: (() => number) | undefined }) {
+  constructor({ timeOf, ...options }: UserTranscriberOptions) {
     super();
     this.#clock = options.clock;
+    this.#timeOf = timeOf;
     this.#conversation = new EngineConversation({ ...options, transcribes: true, retry: RETRY });
     this.#conversation.on('ready', () => this.#onReady());
     this.#conversation.on('word', ({ text, startMs }) => this.#onWord(text, startMs));
-    this.#conversation.on('turn_end', ({ atMs }) => this.finishTurn(this.#originMs + atMs));
+    this.#conversation.on('turn_end', ({ atMs }) => this.#finish(this.#heardAt(atMs)));
     this.#conversation.on('reconnecting', ({ error }) => this.#onLost(error));
     this.#conversation.on('failed', (error) => {
       const { problem: code, message: reason } = error;
@@ -74,23 +84,13 @@ export class UserTranscriber extends EventEmitter<UserTranscriberEvents> {
   /** Ends the turn under way and makes the model forget what it has heard. */
   reset(): void {
     this.finishTurn();
-    this.#originSamples = this.#pushedSamples;
+    this.#beginHere();
     this.#conversation.reset();
   }
 
-  /**
-   * Ends the turn under way, if there is one.
-   *
-   * @param pauseMs - When the pause after it was heard; missing: none was.
-   */
-  finishTurn(pauseMs?: number): void {
-    this.#cancelSilence();
-    const turn = this.#turns.end(pauseMs);
-    const startedAt = this.#startedAt;
-    this.#startedAt = null;
-    if (turn !== null && startedAt !== null) {
-      this.emit('turn', turn, startedAt);
-    }
+  /** Ends the turn under way, if there is one, though no pause was heard. */
+  finishTurn(): void {
+    this.#finish();
   }
 
   /** Ends the turn under way and leaves the engine. */
@@ -103,12 +103,30 @@ export class UserTranscriber extends EventEmitter<UserTranscriberEvents> {
     return (1_000 * this.#pushedSamples) / WIRE_SAMPLE_RATE;
   }
 
-  get #originMs(): number {
-    return (1_000 * this.#originSamples) / WIRE_SAMPLE_RATE;
+  /** When in all that was pushed the engine heard what it says it heard then, ms. */
+  #heardAt(engineMs: number): number {
+    const neverSent = this.droppedSamples - this.#droppedBefore;
+    return engineMs + (1_000 * (this.#originSamples + neverSent)) / WIRE_SAMPLE_RATE;
+  }
+
+  /** The next sample is the first of the engine's conversation. */
+  #beginHere(): void {
+    this.#originSamples = this.#pushedSamples;
+    this.#droppedBefore = this.droppedSamples;
+  }
+
+  #finish(pauseMs?: number): void {
+    this.#cancelSilence();
+    const turn = this.#turns.end(pauseMs === undefined ? undefined : this.#timeOf(pauseMs));
+    const startedAt = this.#startedAt;
+    this.#startedAt = null;
+    if (turn !== null && startedAt !== null) {
+      this.emit('turn', turn, startedAt);
+    }
   }
 
   #onReady(): void {
-    this.#originSamples = this.#pushedSamples;
+    this.#beginHere();
     if (this.#inTrouble) {
       this.#inTrouble = false;
       const droppedMs = Math.round((1_000 * this.droppedSamples) / WIRE_SAMPLE_RATE);
@@ -116,9 +134,13 @@ export class UserTranscriber extends EventEmitter<UserTranscriberEvents> {
     }
   }
 
-  #onWord(text: string, wordMs: number): void {
-    const startMs = this.#originMs + wordMs;
-    const { word, turn } = this.#turns.push(text, startMs, this.#pushedMs);
+  #onWord(text: string, engineMs: number): void {
+    const startMs = this.#heardAt(engineMs);
+    const { word, turn } = this.#turns.push(
+      text,
+      this.#timeOf(startMs),
+      this.#timeOf(this.#pushedMs),
+    );
     this.#startedAt ??= Date.now() - Math.max(0, Math.round(this.#pushedMs - startMs));
     this.#cancelSilence();
     this.#cancelSilence = this.#clock.schedule(TURN_SILENCE_MS, () => this.finishTurn());
