@@ -1,5 +1,6 @@
 /** Which commands a model is good for, found out before anything is built. */
 import { readModelKind } from '../../models/build.ts';
+import { transcriberConfig } from '../config.ts';
 import { CommandError, type CommandContext } from './command-context.ts';
 
 /** @throws {CommandError} when the configured model only listens. */
@@ -24,5 +25,17 @@ export async function requireTranscription({ config }: CommandContext): Promise<
         'example stt-1b-en_fr or stt-2.6b-en ("npm run moshi -- models list" lists all), or a folder ' +
         'with "model_type": "stt" in its config.json',
     );
+  }
+}
+
+/**
+ * @throws {CommandError} when the configured model does not converse, or the configured transcriber,
+ * if there is one, does not transcribe.
+ */
+export async function requireModels(context: CommandContext): Promise<void> {
+  await requireVoice(context);
+  const config = transcriberConfig(context.config);
+  if (config !== null) {
+    await requireTranscription({ ...context, config });
   }
 }

@@ -124,11 +124,18 @@ describe('says in one line what to do about', () => {
       { MOSHI_TRANSCRIBER: 'demo' },
       /demo .* does not/,
     ],
-  ])('build with a model that %s', async (_name, environment, message) => {
-    const outcome = await moshi(['build'], environment);
-    expect(outcome).toMatchObject({ exitCode: 1, stdout: '' });
-    expect(outcome.stderr).toMatch(/^error: [^\n]+\n$/);
-    expect(outcome.stderr).toMatch(message);
+  ])('build and worker with a model that %s', async (_name, environment, message) => {
+    const livekit = {
+      LIVEKIT_URL: 'ws://127.0.0.1:1',
+      LIVEKIT_API_KEY: 'key',
+      LIVEKIT_API_SECRET: 'an example of a secret that is long enough',
+    };
+    for (const command of ['build', 'worker']) {
+      const outcome = await moshi([command], { ...livekit, ...environment });
+      expect(outcome).toMatchObject({ exitCode: 1, stdout: '' });
+      expect(outcome.stderr).toMatch(/^error: [^\n]+\n$/);
+      expect(outcome.stderr).toMatch(message);
+    }
   });
 
   test('a recording shorter than a frame', async () => {
