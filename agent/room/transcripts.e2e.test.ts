@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { initializeLogger, voice } from '@livekit/agents';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { generateCheckpoint } from '../../models/generate/generate-checkpoint.ts';
 import { DEMO_LINES } from '../../models/test-support/demo-lines.ts';
@@ -22,6 +23,11 @@ const QUESTION = path.join(REPOSITORY_DIRECTORY, 'agent/testing/questions/what-i
 const { greet: GREETING, name: NAME } = DEMO_LINES;
 /** From the last word to the end of a turn that nobody has heard the end of, and the way to the room. */
 const FINISHED_MS = 5_000;
+
+/** In the framework's protobuf messages. */
+const ROLE_USER = 2;
+
+initializeLogger({ pretty: false, level: 'silent' });
 
 type UserEvent = Extract<RoomEvent, { type: 'user_transcript_delta' | 'user_transcript_final' }>;
 
@@ -90,6 +96,28 @@ describe.skipIf(!hasServer)('what callers say', () => {
     return caller.texts.filter(({ sender }) => sender === identity);
   }
 
+  /** What the framework remembers of the conversation, as its own clients ask for it. */
+  async function historyOf(caller: Caller): Promise<{ isUser: boolean; text: string }[]> {
+    const agent = [...caller.room.remoteParticipants.values()][0];
+    // Of the agent's side of the room nothing is asked but who is spoken to.
+    const room = { linkedParticipant: agent } as Parameters<typeof voice.RemoteSession.fromRoom>[1];
+    const session = voice.RemoteSession.fromRoom(caller.room, room);
+    await session.start();
+    try {
+      const { items } = await session.fetchChatHistory();
+      return items.flatMap(({ item }) =>
+        item.case === 'message'
+          ? item.value.content.map(({ payload }) => ({
+              isUser: item.value.role === ROLE_USER,
+              text: String(payload.value),
+            }))
+          : [],
+      );
+    } finally {
+      await session.close();
+    }
+  }
+
   test('come as captions of their own and as events, and killing who writes them down harms nothing', async () => {
     const caller = await call('words', 'visitor-1');
     await hear(caller, GREETING, 0);
@@ -123,6 +151,8 @@ describe.skipIf(!hasServer)('what callers say', () => {
     );
     expect(growing.length).toBeGreaterThanOrEqual(ofTurn.length);
     expect(last.text.startsWith(growing[0]!.text)).toBe(true);
+
+    expect(await historyOf(caller)).toContainEqual({ isUser: true, text: final.text.trim() });
 
     // The conversation goes on, nobody is told of an error, and the slot is there when it comes back.
     const askedMs = performance.now();
