@@ -27,6 +27,8 @@ const FINISHED_MS = 5_000;
 /** In the framework's protobuf messages. */
 const ROLE_USER = 2;
 
+type RoomSide = Parameters<typeof voice.RemoteSession.fromRoom>[1];
+
 initializeLogger({ pretty: false, level: 'silent' });
 
 type UserEvent = Extract<RoomEvent, { type: 'user_transcript_delta' | 'user_transcript_final' }>;
@@ -100,19 +102,21 @@ describe.skipIf(!hasServer)('what callers say', () => {
   async function historyOf(caller: Caller): Promise<{ isUser: boolean; text: string }[]> {
     const agent = [...caller.room.remoteParticipants.values()][0];
     // Of the agent's side of the room nothing is asked but who is spoken to.
-    const room = { linkedParticipant: agent } as Parameters<typeof voice.RemoteSession.fromRoom>[1];
-    const session = voice.RemoteSession.fromRoom(caller.room, room);
+    const side: unknown = { linkedParticipant: agent };
+    const session = voice.RemoteSession.fromRoom(caller.room, side as RoomSide);
     await session.start();
     try {
       const { items } = await session.fetchChatHistory();
-      return items.flatMap(({ item }) =>
-        item.case === 'message'
-          ? item.value.content.map(({ payload }) => ({
-              isUser: item.value.role === ROLE_USER,
-              text: String(payload.value),
-            }))
-          : [],
-      );
+      return items.flatMap(({ item }) => {
+        if (item.case !== 'message') {
+          return [];
+        }
+        const role: number = item.value.role;
+        return item.value.content.map(({ payload }) => ({
+          isUser: role === ROLE_USER,
+          text: String(payload.value),
+        }));
+      });
     } finally {
       await session.close();
     }
