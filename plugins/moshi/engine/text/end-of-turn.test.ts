@@ -5,7 +5,9 @@ import { EndOfTurn } from './end-of-turn.ts';
 /** Steps whose pushes end a turn. `words` are the steps that complete a word. */
 function endings(pauses: readonly number[], words: readonly number[], delayFrames = 6): number[] {
   const turn = new EndOfTurn(delayFrames);
-  return pauses.flatMap((pause, step) => (turn.push(pause, words.includes(step)) ? [step] : []));
+  return pauses.flatMap((pause, step) =>
+    turn.push(pause, words.includes(step)) === null ? [] : [step],
+  );
 }
 
 /** `count` probabilities, 0.1 but where `pauses` says otherwise. */
@@ -35,4 +37,13 @@ test('words that were said before the pause begin no turn, later ones do', () =>
   expect(endings(pauses, [20, 36])).toEqual([30]);
   expect(endings(pauses, [20, 37])).toEqual([30, 40]);
   expect(endings(pauses, [20, 31, 45])).toEqual([30, 50]);
+});
+
+test('a turn that is shorter than the delay of its words ended when its pause began', () => {
+  const turn = new EndOfTurn(6);
+  const pauses = [...talk(20, {}), ...Array.from({ length: 20 }, () => 0.9)];
+  const found = pauses.map((pause, step) => turn.push(pause, step === 24));
+  expect(found.flatMap((agoSteps, step) => (agoSteps === null ? [] : [[step, agoSteps]]))).toEqual([
+    [25, 5],
+  ]);
 });

@@ -24,6 +24,8 @@ export class EndOfTurn {
   readonly #delayFrames: number;
   #steps = 0;
   #average = 1;
+  /** Steps in a row, up to the last, that were thought to lie in a pause. */
+  #pausedSteps = 0;
   #isSpeaking = false;
   /** Words before this step were said before the pause. */
   #nextTurn = 0;
@@ -37,10 +39,12 @@ export class EndOfTurn {
    * Takes what the next step gave.
    * @param pause - Probability that the speaker has paused, of the head of `TURN_HORIZON_SECONDS`.
    * @param hasWord - Whether a word was completed.
-   * @returns whether a turn ends with this step: at most once for each.
+   * @returns how many steps ago the pause began that ends a turn, once for each turn; else null. More than none
+   * where the turn was shorter than the delay of its words: until they come nobody knows that it was one.
    */
-  push(pause: number, hasWord: boolean): boolean {
+  push(pause: number, hasWord: boolean): number | null {
     this.#steps += 1;
+    this.#pausedSteps = pause > THRESHOLD ? this.#pausedSteps + 1 : 0;
     if (this.#steps > IGNORED_STEPS) {
       this.#average = RETAINED * this.#average + (1 - RETAINED) * pause;
     }
@@ -50,10 +54,12 @@ export class EndOfTurn {
       this.#average = 0;
     }
     if (!this.#isSpeaking || this.#average <= THRESHOLD) {
-      return false;
+      return null;
     }
     this.#isSpeaking = false;
-    this.#nextTurn = this.#steps + this.#delayFrames;
-    return true;
+    // A pause that was there before the word was said is not the one after it.
+    const agoSteps = Math.max(0, Math.min(this.#pausedSteps - 1, this.#delayFrames));
+    this.#nextTurn = this.#steps + this.#delayFrames - agoSteps;
+    return agoSteps;
   }
 }

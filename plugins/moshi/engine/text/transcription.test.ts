@@ -61,6 +61,14 @@ test('a turn is over after its last word, which comes later than the pause is he
   ]);
 });
 
+test('a turn whose pause came before its words is over once the last of them is there', () => {
+  const tokens = { 20: EPAD, 21: YES };
+  expect(told(open(), 40, { tokens, pauses: [18, 19, 20, 21, 22, 23, 24] })).toEqual([
+    [22, { type: 'word', text: 'yes', startMs: (21 - 4) * 80 }],
+    [23, { type: 'turn_end', atMs: 19 * 80 }],
+  ]);
+});
+
 test('the end of a turn whose last words were still to come is told at the end', () => {
   const transcription = open();
   told(transcription, 27, { tokens: { 20: EPAD, 21: YES }, pauses: [25] });

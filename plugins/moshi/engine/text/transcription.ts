@@ -72,11 +72,13 @@ export class Transcription {
     const events: TranscriptionEvent[] = this.#words.push(token).map((event) => this.#shift(event));
     const pause = this.#turnHead === null ? undefined : pauses?.[this.#turnHead];
     const hasWord = events.some(({ type }) => type === 'word');
-    if (pause !== undefined && this.#turn.push(pause, hasWord)) {
-      const heardMs = (this.#steps - 1) * this.#frameMs - this.#leadingSilenceMs;
+    const agoSteps = pause === undefined ? null : this.#turn.push(pause, hasWord);
+    if (agoSteps !== null) {
+      const pauseStep = this.#steps - agoSteps;
+      const heardMs = (pauseStep - 1) * this.#frameMs - this.#leadingSilenceMs;
       this.#ended = {
         atMs: Math.max(0, heardMs) + this.#skippedMs,
-        dueStep: this.#steps + this.#delayFrames,
+        dueStep: pauseStep + this.#delayFrames,
       };
     }
     if (this.#ended !== null && this.#steps >= this.#ended.dueStep) {
