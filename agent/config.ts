@@ -23,7 +23,6 @@ const MAX_SOCKET_PATH_BYTES = 103;
 
 /** In place of a transcriber's name: nobody writes down what callers say. */
 const NO_TRANSCRIBER = 'none';
-const DEFAULT_TRANSCRIBER = NO_TRANSCRIBER;
 
 /** livekit-server refuses shorter secrets. */
 const MIN_SECRET_LENGTH = 32;
@@ -225,7 +224,7 @@ const environmentSchema = z.object({
     .max(MAX_PROMPT_CHARACTERS, `must have ${MAX_PROMPT_CHARACTERS} characters or less`)
     .optional(),
   MOSHI_CONDITION: conditions.optional(),
-  MOSHI_TRANSCRIBER: z.string().default(DEFAULT_TRANSCRIBER),
+  MOSHI_TRANSCRIBER: z.string().default(NO_TRANSCRIBER),
   MOSHI_TRANSCRIBER_URL: engineUrl.optional(),
   MOSHI_ENGINE_URL: engineUrl.optional(),
   MOSHI_ENGINE_TOKEN: z
