@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from codec import FRAME
+from codec import FRAME, silent_codes
 
 PAD, EPAD = 3, 0
 FRAME_RATE = 12.5
@@ -19,9 +19,8 @@ class AgentStreams:
     def __init__(self, codec, tokenizer, sounds, words):
         self.codes, self.text, self.frames, self.sounds = {}, {}, {}, sounds
         self.tokenizer = tokenizer
+        self.silence = silent_codes(codec)
         with torch.no_grad():
-            silent = codec.encode(torch.zeros(1, 1, 60 * FRAME))[0]
-            self.silence = silent[:, -1].numpy().astype(np.int16)
             for name, pcm in sounds.items():
                 frames = math.ceil(len(pcm) / FRAME)
                 after = frames * FRAME - len(pcm) + 20 * FRAME

@@ -97,6 +97,12 @@ def quantise_steps(codec, steps):
     return *quantise(codec, latent), latent
 
 
+def silent_codes(codec):
+    """[codebooks] int16 of digital silence, long after its begin."""
+    with torch.no_grad():
+        return codec.encode(torch.zeros(1, 1, 60 * FRAME))[0, :, -1].numpy().astype("int16")
+
+
 def encode_streaming(codec, pcm):
     """Frame by frame, as at run time: whole files differ a little in the deeper levels.
 

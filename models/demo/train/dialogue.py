@@ -15,7 +15,7 @@ from agent_streams import PAD
 from codec import FRAME
 from repertoire import BACKCHANNEL, GREETING, KINDS, REPEAT
 from repertoire import SILENCE as SILENCE_LINE
-from transcript import write_words
+from transcript import words_by_letters, write_words
 
 GREET, ANSWER, STOP, SILENCE, LONG_TURN, NEXT_BACKCHANNEL = 4, 6, 3, 125, 42, 50
 FRAMES = 256
@@ -91,8 +91,8 @@ class Simulation:
             self.microphone.place(turn, onset)
             self.result.speech[onset : end + 1] = 1
             first_sample = onset * FRAME + turn.offset
-            transcript, tokenizer = self.result.transcript, agent.tokenizer
-            write_words(transcript, tokenizer, turn.text, first_sample, first_sample + turn.samples)
+            words = words_by_letters(turn.text, first_sample, first_sample + turn.samples)
+            write_words(self.result.transcript, agent.tokenizer, words)
             free = self._accompany(onset, end)
             begin = max(end + ANSWER, free)
             self.result.kinds[end : min(FRAMES, begin + 1)] = KINDS.index(turn.kind)

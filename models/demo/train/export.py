@@ -11,8 +11,8 @@ import repertoire
 from codec import FRAME, codec_config, load_codec
 from language_model import CONFIG, build_language_model, published_names
 from tokenizer import load_tokenizer
+from train_transcriber import AUDIO_DELAY_SECONDS
 from train_transcriber import CONFIG as TRANSCRIBER_CONFIG
-from transcript import AUDIO_DELAY_SECONDS
 
 # The text decides which line is said: nearly always the likeliest.
 SAMPLING = dict(temp=0.5, temp_text=0.1, top_k=20, top_k_text=10)
@@ -35,8 +35,9 @@ def export(folder, codec_path, model_path, tokenizer_path, question):
     assert size < MOST_BYTES, "the checkpoint is larger than it may be"
 
 
-def export_transcriber(folder, codec_path, model_path, tokenizer_path):
-    """The speech-to-text model, in the layout of kyutai/stt-1b-en_fr."""
+def export_transcriber(folder, model_path):
+    """The speech-to-text model, in the layout of kyutai/stt-1b-en_fr; its codec and tokenizer are those of the
+    checkpoint whose folder it lies in."""
     config = dict(
         TRANSCRIBER_CONFIG,
         model_type="stt",
@@ -45,23 +46,29 @@ def export_transcriber(folder, codec_path, model_path, tokenizer_path):
         ),
         lm_gen_config=dict(temp=0, temp_text=0, top_k=50, top_k_text=50),
     )
-    write_checkpoint(folder, codec_path, model_path, tokenizer_path, config)
+    write_model(folder, model_path, config, files_in="../")
 
 
 def write_checkpoint(folder, codec_path, model_path, tokenizer_path, config):
     """The files of Kyutai's layout. Returns the model's weights, rounded as they are stored."""
-    folder.mkdir(parents=True, exist_ok=True)
+    state = write_model(folder, model_path, config)
     shutil.copy(codec_path, folder / "mimi.safetensors")
     shutil.copy(tokenizer_path, folder / "tokenizer.model")
     write_json(folder / "mimi_config.json", codec_config())
+    return state
+
+
+def write_model(folder, model_path, config, files_in=""):
+    """model.safetensors and config.json. @param files_in Folder of codec and tokenizer, from `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.to(torch.bfloat16) for name, value in load_file(model_path).items()}
     published = published_names(state)
     save_file({n: v.contiguous().clone() for n, v in published.items()}, folder / "model.safetensors")
     file_names = dict(
         moshi_name="model.safetensors",
-        mimi_name="mimi.safetensors",
-        mimi_config_name="mimi_config.json",
-        tokenizer_name="tokenizer.model",
+        mimi_name=f"{files_in}mimi.safetensors",
+        mimi_config_name=f"{files_in}mimi_config.json",
+        tokenizer_name=f"{files_in}tokenizer.model",
     )
     write_json(folder / "config.json", dict(config, **file_names))
     return state

@@ -44,7 +44,7 @@ class Budget:
     dialogues: int = 256
     validation_dialogues: int = 64
     language_model_steps: int = 8_000
-    transcriber_steps: int = 1_200
+    transcriber_steps: int = 6_000
     clips: int = 48
     conversations: int = 48
     long_minutes: float = 30
@@ -107,6 +107,7 @@ class Pipeline:
         self.heard, self.coded = work / "turns", work / "codes"
         self.tokenizer = work / "tokenizer.model"
         self.language_model = work / "language-model.safetensors"
+        self.transcriber = work / "transcriber.safetensors"
         self.checkpoint_folder = work / "checkpoint"
 
     def run(self, until):
@@ -216,9 +217,14 @@ class Pipeline:
         )
 
     def make_codes(self):
+        for kind in ("voice", "text"):
+            self.code_shards(kind, [0])
         self.share_out("code_training_shards", self.budget.turn_shards)
 
     def code_training_shards(self, numbers):
+        self.code_shards("train", numbers)
+
+    def code_shards(self, kind, numbers):
         from codec import load_codec
         from ear import load_ear
         from heard_turns import code_turns
@@ -226,9 +232,9 @@ class Pipeline:
         code_turns(
             self.heard,
             self.coded,
-            "train",
+            kind,
             numbers,
-            self._users("train"),
+            self._users(kind),
             load_codec(self.codec).to(self.device),
             load_ear(self.codec).to(self.device),
             device=self.device,
@@ -351,20 +357,34 @@ class Pipeline:
 
     def make_transcriber(self):
         from export import export_transcriber
-        from train_transcriber import train_transcriber
 
-        path = self.work / "transcriber.safetensors"
-        if not path.exists():
-            train_transcriber(
-                path,
-                self.language_model,
-                self._batches(),
-                self._validation_dialogues(),
-                self.budget.transcriber_steps,
-                self.device,
-            )
-        folder = self.work / "transcriber"
-        export_transcriber(folder, self.codec, path, self.tokenizer)
+        if not self.transcriber.exists():
+            self.train_together("train_transcriber", self.transcriber)
+        export_transcriber(self.checkpoint_folder / "transcriber", self.transcriber)
+
+    def train_transcriber(self, team):
+        import numpy as np
+        from codec import load_codec, silent_codes
+        from listening_batches import ListeningBatches, WholeTurns
+        from tokenizer import load_tokenizer
+        from train_transcriber import DELAY, train_transcriber
+
+        turns = self._turns(self.coded, "train", team)
+        validation = {
+            kind: WholeTurns(self._turns(self.coded, kind), self.budget.validation_turns)
+            for kind in ("voice", "text")
+        }
+        tokenizer = load_tokenizer(self.tokenizer)
+        train_transcriber(
+            self.transcriber,
+            self.language_model,
+            ListeningBatches(turns, tokenizer, DELAY, np.random.default_rng(0)),
+            silent_codes(load_codec(self.codec)),
+            validation,
+            self.budget.transcriber_steps,
+            self.device,
+            team,
+        )
 
     def _lines(self):
         from agent_speech import read_lines

@@ -24,7 +24,7 @@ from repertoire import KINDS
 from team import Team
 from tokenizer import PIECES
 from training_state import Averages, TrainingState, cosine_rate
-from transcript import write_words
+from transcript import words_by_letters, write_words
 
 FRAMES = 36
 # Turns of a step, and stretches of the model's own lines, of each process.
@@ -92,7 +92,8 @@ class Turns:
             item = self.turns.items[shard["item"][place]]
             begin = shard["lead"][place] * FRAME + shard["offset"][place]
             end_sample = begin + shard["samples"][place]
-            write_words(transcript[row], self.tokenizer, item["text"], begin, end_sample)
+            words = words_by_letters(item["text"], begin, end_sample)
+            write_words(transcript[row], self.tokenizer, words)
             transcript[row, frames:] = PAD
             end = end_sample // FRAME
             kinds[row, end : min(frames, end + ANSWER + 1)] = KINDS.index(item["kind"])

@@ -1,0 +1,47 @@
+"""Two optimisers as one: Muon for the matrices inside a transformer, AdamW for all else.
+
+Muon makes every step as large in all directions of a matrix (Jordan and others, 2024, "Muon: an optimizer for
+hidden layers in neural networks"); with updates as large as AdamW's (Moonshot, 2025) one rate fits both.
+"""
+
+import torch
+
+MOMENTUM, BETAS, WEIGHT_DECAY = 0.95, (0.9, 0.95), 0.05
+
+
+class MuonAndAdamW:
+    """Used like any optimiser; `param_groups` are those of both."""
+
+    def __init__(self, model, rate):
+        named = list(model.named_parameters())
+        inner = [p for n, p in named if n.startswith("transformer.") and p.dim() == 2]
+        others = [p for n, p in named if not (n.startswith("transformer.") and p.dim() == 2)]
+        self.optimizers = [
+            torch.optim.Muon(
+                inner,
+                rate,
+                weight_decay=WEIGHT_DECAY,
+                momentum=MOMENTUM,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+            torch.optim.AdamW(others, rate, betas=BETAS, weight_decay=WEIGHT_DECAY),
+        ]
+
+    @property
+    def param_groups(self):
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self):
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self):
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self):
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state_dict(self, states):
+        for optimizer, state in zip(self.optimizers, states):
+            optimizer.load_state_dict(state)
