@@ -1,5 +1,5 @@
 /** What a model of the catalogue needs, computed from its architecture, not written down. */
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { resolveModel, type CatalogueEntry } from './catalogue.ts';
 import {
@@ -47,7 +47,7 @@ const STORED_BITS: Readonly<
 const CODEC_BYTES_PER_NUMBER = 4;
 
 export async function catalogueFacts(entry: CatalogueEntry): Promise<CatalogueFacts> {
-  if (entry.architecture === null) return demoFacts(entry.name);
+  if (entry.architecture === null) return bundledFacts(entry.name);
   const { config } = architecture(entry.architecture);
   const mimi = await readMimiConfig(null);
   const stored = parameterCount(languageModelTensors(config));
@@ -60,14 +60,13 @@ export async function catalogueFacts(entry: CatalogueEntry): Promise<CatalogueFa
 }
 
 /** The weights are here: what they are is read, not remembered. */
-async function demoFacts(name: string): Promise<CatalogueFacts> {
+async function bundledFacts(name: string): Promise<CatalogueFacts> {
   const { directory } = resolveModel(name);
   const config = await readLanguageModelConfig(directory);
-  const { mimiConfig } = config.files;
+  const { mimiConfig, model, mimi: codec } = config.files;
   const mimi = await readMimiConfig(mimiConfig === null ? null : join(directory, mimiConfig));
-  const weights = (await readdir(directory)).filter((file) => /^(model|mimi)\./.test(file));
   const sizes = await Promise.all(
-    weights.map(async (file) => (await stat(join(directory, file))).size),
+    [model, codec].map(async (file) => (await stat(join(directory, file))).size),
   );
   return {
     parameters: sum(Object.values(parameterCounts(config))),

@@ -6,12 +6,16 @@ import type { ArchitectureName } from './generate/architectures.ts';
 import { missingFiles } from './hub/checkpoint-files.ts';
 import { CachedRepository, isRepositoryName } from './hub/hub-cache.ts';
 
-const DEMO_NAME = 'demo';
+/** Models that come with this repository: the folder of each, from here. */
+const BUNDLED: Readonly<Record<string, string>> = {
+  demo: 'demo',
+  'demo-transcriber': 'demo/transcriber',
+};
 
 export type CatalogueEntry = {
   /** What people type. */
   readonly name: string;
-  /** On Hugging Face; null for the model that comes with this repository. */
+  /** On Hugging Face; null for what comes with this repository. */
   readonly repository: string | null;
   /** What it does, in a few words. */
   readonly what: string;
@@ -22,7 +26,7 @@ export type CatalogueEntry = {
   /** Whether Hugging Face gives it only to accounts that accepted the licence. */
   readonly isGated: boolean;
   readonly languages: readonly string[];
-  /** What its weights are like; null for the demo, whose weights are here. */
+  /** What its weights are like; null where the weights are here. */
   readonly architecture: ArchitectureName | null;
 };
 
@@ -53,19 +57,23 @@ function moshi(voice: 'moshiko' | 'moshika', who: string): CatalogueEntry[] {
   }));
 }
 
-/** Licences: the models' pages on Hugging Face. */
-export const CATALOGUE: readonly CatalogueEntry[] = [
-  {
-    name: DEMO_NAME,
+function bundled(name: string, what: string): CatalogueEntry {
+  return {
+    name,
     repository: null,
-    what: 'tiny model that shows the path',
-    layout: 'PyTorch',
-    precision: 'f32',
+    what,
+    ...PYTORCH,
     licence: 'comes with this repository',
     isGated: false,
     languages: ['en'],
     architecture: null,
-  },
+  };
+}
+
+/** Licences: the models' pages on Hugging Face. */
+export const CATALOGUE: readonly CatalogueEntry[] = [
+  bundled('demo', 'tiny model that shows the path'),
+  bundled('demo-transcriber', 'tiny model that writes what the demo’s callers say, 2 s behind'),
   ...moshi('moshiko', 'male'),
   ...moshi('moshika', 'female'),
   {
@@ -131,7 +139,7 @@ export type ResolvedModel = {
   readonly directory: string;
   /** Short name to show people. */
   readonly name: string;
-  /** Whether it is the tiny model that comes with this repository. */
+  /** Whether it is one of the tiny models that come with this repository. */
   readonly isDemo: boolean;
 };
 
@@ -141,9 +149,11 @@ export type ResolvedModel = {
  * @throws CheckpointError saying which names exist, or how to get the weights.
  */
 export function resolveModel(nameOrPath: string, hubCacheDirectory?: string): ResolvedModel {
-  const demo = join(import.meta.dirname, DEMO_NAME);
-  if (nameOrPath === DEMO_NAME || resolve(nameOrPath) === demo) {
-    return { directory: demo, name: DEMO_NAME, isDemo: true };
+  for (const [name, folder] of Object.entries(BUNDLED)) {
+    const directory = join(import.meta.dirname, folder);
+    if (nameOrPath === name || resolve(nameOrPath) === directory) {
+      return { directory, name, isDemo: true };
+    }
   }
   const listed = CATALOGUE.find(({ name }) => name === nameOrPath);
   const directory = resolve(nameOrPath);

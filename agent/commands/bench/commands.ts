@@ -51,6 +51,15 @@ interface DemoFlags extends SettingFlags {
   json?: true;
 }
 
+interface TranscriberFlags extends SettingFlags {
+  audio?: string;
+  conversations: number;
+  quietMinutes: number;
+  rows: number;
+  seed: number;
+  json?: true;
+}
+
 interface SimulateFlags {
   slots: number;
   callers: number;
@@ -209,6 +218,27 @@ export function addBenchCommands(program: Command): void {
         greedy: flags.greedy === true,
         seed: flags.seed,
         whisper: flags.whisper ?? null,
+        json: flags.json === true,
+      });
+    });
+  bench
+    .command('transcriber')
+    .description(
+      'word errors and ends of turns of a model that only listens, on the demo’s questions',
+    )
+    .addOption(modelOption().default('demo-transcriber'))
+    .addOption(deviceOption())
+    .option('--audio <folder>', 'questions that evaluation_audio.py spoke (default: a few)')
+    .option('--conversations <number>', 'of each kind', wholeNumber, 48)
+    .option('--quiet-minutes <number>', 'of noise, and of distant talk', positive, 10)
+    .option('--rows <number>', 'conversations at once', wholeNumber, 16)
+    .addOption(seedOption('callers').default(0))
+    .addOption(jsonOption())
+    .action(async (flags: TranscriberFlags) => {
+      const { benchTranscriber } = await import('./transcriber.ts');
+      await benchTranscriber(contextFromFlags(flags), {
+        ...flags,
+        audio: flags.audio ?? null,
         json: flags.json === true,
       });
     });

@@ -5,10 +5,13 @@ import { REPOSITORY_DIRECTORY } from '../../config.ts';
 import type { CommandContext } from '../command-context.ts';
 import { engineThreads } from '../machine/engine-threads.ts';
 import {
-  readEvaluationAudio,
-  type EvaluationAudio,
-  type QuestionClip,
-} from './evaluation/evaluation-audio.ts';
+  CallerPlans,
+  FAMILIARITIES,
+  framesToMinutes,
+  minutesToFrames,
+  questionsOf,
+} from './evaluation/caller-plans.ts';
+import { readEvaluationAudio, type EvaluationAudio } from './evaluation/evaluation-audio.ts';
 import type { CallerPlan } from './evaluation/evaluation-caller.ts';
 import { playConversations, type ConversationTrace } from './evaluation/evaluation-loop.ts';
 import {
@@ -82,11 +85,7 @@ export interface QuietFigures {
   said: string[];
 }
 
-const FRAMES_PER_SECOND = 12.5;
-const QUIET_ROWS = 12;
 const STOP_GOAL_MS = 400;
-const NOISE_DB = [-66, -52] as const;
-const LOUD_NOISE_DB = [-60, -32] as const;
 const TIMED_FRAMES = 200;
 const WARM_UP_FRAMES = 20;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
@@ -158,49 +157,27 @@ export async function benchDemo(
 
 /** All conversations, the longest first. */
 function stage(audio: EvaluationAudio, options: BenchDemoOptions): StagedPlan[] {
-  const { questions, distant } = audio;
-  const select = (seenVoice: boolean, seenWording: boolean): QuestionClip[] =>
-    questions.filter((clip) => clip.seenVoice === seenVoice && clip.seenWording === seenWording);
-  let seed = options.seed;
-  const plan = (scene: Scene, change: Partial<CallerPlan>): StagedPlan => {
-    seed += 1;
-    return {
-      scene,
-      seed,
-      questions: [],
-      interrupts: false,
-      noiseDb: NOISE_DB,
-      knocks: false,
-      talk: [],
-      frames: null,
-      ...change,
-    };
-  };
-  const minutesToFrames = (minutes: number): number => Math.ceil(minutes * 60 * FRAMES_PER_SECOND);
-  const seen = select(true, true);
+  const plans = new CallerPlans(options.seed);
+  const { conversations, quietMinutes } = options;
   const longFrames = minutesToFrames(options.longMinutes);
+  const seen = questionsOf(audio, 'seen');
   // A question takes two seconds at least.
   const many = Array.from({ length: Math.ceil(longFrames / 25) }, (_, index) => index);
   const known = many.flatMap((index) => seen[index % seen.length] ?? []);
-  const each = (scene: Scene, clips: QuestionClip[], interrupts = false): StagedPlan[] =>
-    Array.from({ length: clips.length === 0 ? 0 : options.conversations }, (_, index) => {
-      const clip = clips[index % clips.length] as QuestionClip;
-      return plan(scene, { questions: [clip], interrupts, knocks: index % 4 === 3 });
-    });
-  const frames = minutesToFrames(options.quietMinutes / QUIET_ROWS);
-  const quiet = (scene: Scene, change: Partial<CallerPlan>): StagedPlan[] =>
-    Array.from({ length: QUIET_ROWS }, () => plan(scene, { frames, ...change }));
-  return [
-    plan('long', { questions: known, frames: longFrames }),
-    ...quiet('noise', { noiseDb: LOUD_NOISE_DB, knocks: true }),
-    ...quiet('distantTalk', { talk: distant }),
-    ...each('seen', seen),
-    ...each('unseenVoice', select(false, true)),
-    ...each('unseenWording', select(true, false)),
-    ...each('unseenBoth', select(false, false)),
-    ...each('interrupting', select(false, true), true),
-    ...each('human', audio.human),
+  const unseenVoice = questionsOf(audio, 'unseenVoice');
+  // The order decides the seeds.
+  const staged: (readonly [Scene, CallerPlan[]])[] = [
+    ['long', [plans.plan({ questions: known, frames: longFrames })]],
+    ['noise', plans.noise(quietMinutes)],
+    ['distantTalk', plans.distantTalk(quietMinutes, audio)],
+    ...FAMILIARITIES.map((familiarity): readonly [Scene, CallerPlan[]] => [
+      familiarity,
+      plans.each(questionsOf(audio, familiarity), conversations),
+    ]),
+    ['interrupting', plans.each(unseenVoice, conversations, true)],
+    ['human', plans.each(audio.human, conversations)],
   ];
+  return staged.flatMap(([scene, callers]) => callers.map((plan) => ({ ...plan, scene })));
 }
 
 function answerFigures(traces: ConversationTrace[], audio: EvaluationAudio): AnswerFigures {
@@ -240,7 +217,7 @@ function quietFigures(traces: ConversationTrace[], audio: EvaluationAudio): Quie
   );
   const frames = traces.reduce((sum, { level }) => sum + level.length, 0);
   return {
-    minutes: frames / FRAMES_PER_SECOND / 60,
+    minutes: framesToMinutes(frames),
     greeted: traces.filter((trace) => greets(trace, audio)).length,
     conversations: traces.length,
     falseStarts: said.length,

@@ -80,6 +80,20 @@ test('prints the words it writes with their times', async () => {
   }
 });
 
+test.each(['what-is-your-name', 'tell-me-a-joke', 'count-to-five', 'say-the-alphabet'])(
+  'the demo’s transcriber writes down “%s” and hears its end',
+  async (question) => {
+    const input = path.join(REPOSITORY_DIRECTORY, `agent/testing/questions/${question}.wav`);
+    const output = path.join(folder, `${question}.json`);
+    const outcome = await moshi([
+      ...['transcribe', '--model', 'demo-transcriber', '--in', input, '--json', output],
+    ]);
+    expect(outcome).toMatchObject({ exitCode: 0, stdout: `${question.replaceAll('-', ' ')}\n` });
+    const { pauses } = await transcript(`${question}.json`);
+    expect(pauses).toHaveLength(1);
+  },
+);
+
 test('codec works with a model that only listens', async () => {
   const outcome = await moshi([
     ...['codec', '--model', listener, '--in', SPEECH, '--codes', path.join(folder, 'c.json')],

@@ -1,6 +1,6 @@
 /** Plays conversations of many callers with a model, several at once. */
 import type { SamplingOptions } from '../../../../models/manifest.ts';
-import type { Runner } from '../../../../plugins/moshi/engine/runner.ts';
+import type { FrameResult, Runner } from '../../../../plugins/moshi/engine/runner.ts';
 import { EvaluationCaller, type AskedQuestion, type CallerPlan } from './evaluation-caller.ts';
 
 /** What one conversation came to, frame by frame. */
@@ -17,6 +17,8 @@ export interface ConversationTrace {
 export interface EvaluationLoopOptions {
   sampling: Partial<SamplingOptions>;
   keepVoice: boolean;
+  /** Called with what every step of every conversation gave. @param index - Of its plan. */
+  observe?: (index: number, result: FrameResult) => void;
   /** Called now and then with the number of conversations that are over. */
   onProgress: (finished: number) => void;
 }
@@ -32,7 +34,7 @@ export function playConversations(
   runner: Runner,
   plans: readonly CallerPlan[],
   rows: number,
-  { sampling, keepVoice, onProgress }: EvaluationLoopOptions,
+  { sampling, keepVoice, observe, onProgress }: EvaluationLoopOptions,
 ): ConversationTrace[] {
   const traces: ConversationTrace[] = plans.map(() => ({
     asked: [],
@@ -58,8 +60,10 @@ export function playConversations(
       return traces;
     }
     const results = runner.step(seats.map(({ row, caller }) => ({ row, pcm: caller.listen() })));
-    for (const [at, { pcm, text }] of results.entries()) {
-      const { caller, trace } = seats[at] as Seat;
+    for (const [at, result] of results.entries()) {
+      const { caller, index, trace } = seats[at] as Seat;
+      const { pcm, text } = result;
+      observe?.(index, result);
       const level = rootMeanSquare(pcm);
       trace.text.push(text);
       trace.level.push(level);
@@ -80,10 +84,11 @@ export function playConversations(
   }
 }
 
+/** 0 of a model without a voice. */
 function rootMeanSquare(pcm: Float32Array): number {
   let sum = 0;
   for (const sample of pcm) {
     sum += sample * sample;
   }
-  return Math.sqrt(sum / pcm.length);
+  return Math.sqrt(sum / Math.max(1, pcm.length));
 }
