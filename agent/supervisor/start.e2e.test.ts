@@ -8,12 +8,12 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { generateCheckpoint } from '../../models/generate/generate-checkpoint.ts';
 import { UNUSUAL_TRANSCRIPTION } from '../../models/test-support/unusual-architecture.ts';
 import { fetchEngineHealth } from '../../plugins/moshi/index.ts';
-import { StubEngine, stubModel } from '../../plugins/moshi/test-support/engine-stub.ts';
+import { StubEngine } from '../../plugins/moshi/test-support/engine-stub.ts';
 import { REPOSITORY_DIRECTORY } from '../config.ts';
 import { anyFreeTcpPort } from '../livekit-server/free-port.ts';
 import { findOnPath } from '../livekit-server/run-program.ts';
 import { descendantsOf } from '../testing/descendants.ts';
-import { answerAs } from '../testing/echo-engine.ts';
+import { answerPlainly } from '../testing/echo-engine.ts';
 
 const hasLiveKit = (await findOnPath('livekit-server', process.env)) !== null;
 if (!hasLiveKit) {
@@ -169,7 +169,7 @@ describe.skipIf(!hasLiveKit)('start', () => {
 
   test('says by name that an engine is not for what it is asked', async () => {
     const speaking = await StubEngine.start(path.join(folder, 'speaking.sock'), {
-      http: answerAs(stubModel),
+      http: answerPlainly,
     });
     const run = start({
       MOSHI_TRANSCRIBER: 'stt-1b-en_fr',

@@ -1,15 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import {
-  StubEngine,
-  stubModel,
-  type StubEngineScript,
-} from '../../plugins/moshi/test-support/engine-stub.ts';
+import { StubEngine, stubModel } from '../../plugins/moshi/test-support/engine-stub.ts';
 import {
   HEALTH_PATH,
   PROTOCOL_VERSION,
   RESERVATIONS_PATH,
 } from '../../plugins/moshi/protocol/messages.ts';
-import type { HealthReport, ModelInfo } from '../../plugins/moshi/protocol/messages.ts';
+import type { HealthReport } from '../../plugins/moshi/protocol/messages.ts';
 
 const SLOTS = 4;
 
@@ -17,21 +13,17 @@ const SLOTS = 4;
 export function startEchoEngine(): Promise<StubEngine> {
   return StubEngine.start(0, {
     frame: (_step, heard) => ({ pcm: heard, hasAudio: true }),
-    http: answerAs(stubModel),
+    http: answerPlainly,
   });
 }
 
-/** Answers like an engine of this model in which nobody talks yet, and holds any slot. */
-export function answerAs(model: ModelInfo): NonNullable<StubEngineScript['http']> {
-  return (request, response) => answer(model, request, response);
-}
-
-function answer(model: ModelInfo, request: IncomingMessage, response: ServerResponse): void {
+/** Plain HTTP of an engine in which nobody talks yet, and which holds any slot. */
+export function answerPlainly(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === HEALTH_PATH) {
     const report: HealthReport = {
       status: 'ok',
       protocol: PROTOCOL_VERSION,
-      model,
+      model: stubModel,
       device: 'echo',
       slotsTotal: SLOTS,
       slotsUsable: SLOTS,

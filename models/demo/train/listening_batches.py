@@ -55,7 +55,7 @@ class ListeningBatches:
 
 
 class WholeTurns:
-    """Turns by themselves, for the evaluation: as many as a batch has rows, of about the same length."""
+    """Turns by themselves, for the evaluation."""
 
     def __init__(self, turns, most):
         """@param turns HeardTurns with codes; @param most How many of them."""

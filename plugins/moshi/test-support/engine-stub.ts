@@ -31,7 +31,7 @@ export const stubModel: ModelInfo = {
   transcribes: false,
 };
 
-export const stubTranscriber: ModelInfo = { ...stubModel, name: 'transcriber', transcribes: true };
+const stubTranscriber: ModelInfo = { ...stubModel, name: 'transcriber', transcribes: true };
 
 export type StubEngineScript = {
   /** What one step says; missing fields: silence, padding. */
