@@ -6,7 +6,6 @@ import type { CommandContext } from '../command-context.ts';
 import { engineThreads } from '../machine/engine-threads.ts';
 import {
   CallerPlans,
-  FAMILIARITIES,
   framesToMinutes,
   minutesToFrames,
   questionsOf,
@@ -170,10 +169,7 @@ function stage(audio: EvaluationAudio, options: BenchDemoOptions): StagedPlan[] 
     ['long', [plans.plan({ questions: known, frames: longFrames })]],
     ['noise', plans.noise(quietMinutes)],
     ['distantTalk', plans.distantTalk(quietMinutes, audio)],
-    ...FAMILIARITIES.map((familiarity): readonly [Scene, CallerPlan[]] => [
-      familiarity,
-      plans.each(questionsOf(audio, familiarity), conversations),
-    ]),
+    ...plans.byFamiliarity(audio, conversations),
     ['interrupting', plans.each(unseenVoice, conversations, true)],
     ['human', plans.each(audio.human, conversations)],
   ];

@@ -15,7 +15,6 @@ import {
   CallerPlans,
   FAMILIARITIES,
   framesToMinutes,
-  questionsOf,
   type Familiarity,
 } from './evaluation/caller-plans.ts';
 import { readEvaluationAudio } from './evaluation/evaluation-audio.ts';
@@ -77,10 +76,7 @@ export async function benchTranscriber(
   const scenes: readonly (readonly [Scene, CallerPlan[]])[] = [
     ['noise', plans.noise(options.quietMinutes)],
     ['distantTalk', plans.distantTalk(options.quietMinutes, audio)],
-    ...FAMILIARITIES.map((familiarity): readonly [Scene, CallerPlan[]] => [
-      familiarity,
-      plans.each(questionsOf(audio, familiarity), options.conversations),
-    ]),
+    ...plans.byFamiliarity(audio, options.conversations),
   ];
   const staged = scenes.flatMap(([scene, callers]) => callers.map((plan) => ({ scene, plan })));
   const vocabulary = await readVocabulary(await openModelDirectory(built.directory));

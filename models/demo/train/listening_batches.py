@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from agent_streams import PAD
-from codec import CODEBOOKS
 from heard_turns import ROOM_FRAMES
+from microphone import CodeMicrophone
 from transcript import SpokenWords, write_words
 
 FRAMES = ROOM_FRAMES
@@ -21,7 +21,8 @@ class ListeningBatches:
 
     def __init__(self, turns, tokenizer, delay, rng):
         """@param turns HeardTurns with codes; @param delay Frames from the begin of a word to its text."""
-        self.turns, self.tokenizer, self.delay, self.rng = turns, tokenizer, delay, rng
+        self.tokenizer, self.delay, self.rng = tokenizer, delay, rng
+        self.microphone = CodeMicrophone(turns, rng)
         self.words = SpokenWords(item["text"] for item in turns.items)
 
     def take(self, size, device):
@@ -33,21 +34,19 @@ class ListeningBatches:
         return dict(zip(names, stacked))
 
     def _draw(self):
-        rng = self.rng
-        codes = np.empty((CODEBOOKS, FRAMES), np.int16)
-        codes[:] = self.turns.draw_room(FRAMES, rng)
+        microphone = self.microphone
+        microphone.begin(FRAMES)
         text, speaks = np.full(FRAMES, PAD, np.int16), np.zeros(FRAMES, np.uint8)
         onset = self._pause()
         while onset < FRAMES:
-            turn = self.turns.draw(rng)
+            turn = microphone.draw_turn()
+            microphone.place(turn, onset)
             first = onset - turn.lead
-            span = slice(max(0, -first), min(turn.codes.shape[1], FRAMES - first))
-            codes[:, first + span.start : first + span.stop] = turn.codes[:, span]
             words = [(word, first + begin) for word, begin in self.words.of(turn)]
             write_words(text, self.tokenizer, words, self.delay)
             speaks[onset : onset + turn.frames] = 1
             onset += turn.frames + 1 + self._pause()
-        return codes, text, speaks
+        return microphone.codes, text, speaks
 
     def _pause(self):
         longest = LONGEST_SILENCE if self.rng.random() < SILENCES else LONGEST_PAUSE

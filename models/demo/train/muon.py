@@ -13,9 +13,10 @@ class MuonAndAdamW:
     """Used like any optimiser; `param_groups` are those of both."""
 
     def __init__(self, model, rate):
-        named = list(model.named_parameters())
-        inner = [p for n, p in named if n.startswith("transformer.") and p.dim() == 2]
-        others = [p for n, p in named if not (n.startswith("transformer.") and p.dim() == 2)]
+        inner, others = [], []
+        for name, parameter in model.named_parameters():
+            is_inner = name.startswith("transformer.") and parameter.dim() == 2
+            (inner if is_inner else others).append(parameter)
         self.optimizers = [
             torch.optim.Muon(
                 inner,

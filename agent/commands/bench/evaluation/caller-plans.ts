@@ -62,6 +62,14 @@ export class CallerPlans {
     });
   }
 
+  /** Callers with a question, `count` for each familiarity. */
+  byFamiliarity(audio: EvaluationAudio, count: number): [Familiarity, CallerPlan[]][] {
+    return FAMILIARITIES.map((familiarity) => [
+      familiarity,
+      this.each(questionsOf(audio, familiarity), count),
+    ]);
+  }
+
   /** Noise and knocks, so long in all. */
   noise(minutes: number): CallerPlan[] {
     return this.#quiet(minutes, { noiseDb: LOUD_NOISE_DB, knocks: true });
