@@ -1,14 +1,10 @@
-"""Users' turns, and rooms without them, as the codec's convolutions hear them one by one; then as its codes.
-
-The convolutions are the expensive part of the codec and stay as they are, so that whatever comes after them
-can be trained, and turned into codes, at little cost.
-"""
+"""Users' turns, and rooms without them, one by one: their sound in some room, then the codec's codes of it."""
 
 import numpy as np
 import torch
 
 import room
-from codec import FRAME, STEPS
+from codec import DIMENSION, FRAME, STEPS, convolve
 from ear import expected_phones, listen
 from microphone import HeardTurn, SoundMicrophone, add_disturbances, add_noise
 from phones import phones_of
@@ -20,14 +16,14 @@ TURNS, BATCH = 1_000, 50
 # Frames of the room before a turn, and after it.
 SHORTEST_LEAD, LONGEST_LEAD, TAIL = 4, 9, 6
 ROOM_FRAMES, ROOMS = 256, 10
-# The same turns are coded several times, with noise of these deviations on what the convolutions say, so that
-# nobody learns their codes by heart.
-CODED_WITH_NOISE = 0.0, 0.1, 0.15, 0.2
-# Clips that are convolved at once: more of them do not fit a CPU's cache, and take four times as long.
-FEW = 4
+# The same turns are coded twice, with noise of these deviations on what the convolutions say, so that nobody
+# learns their codes by heart.
+CODED_WITH_NOISE = 0.0, 0.15
+# Of int16.
+FULL_SCALE = 32_767
 
 
-def hear_turns(folder, kind, numbers, users, codec, seed=0, turns=TURNS, device="cpu"):
+def hear_turns(folder, kind, numbers, users, seed=0, turns=TURNS):
     """Writes `folder`/KIND-NNN.npz: turn after turn of a shuffled list of all utterances, again and again."""
     folder.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(users.items))
@@ -42,30 +38,28 @@ def hear_turns(folder, kind, numbers, users, codec, seed=0, turns=TURNS, device=
         heard = [
             one
             for first in range(0, turns, BATCH)
-            for one in _hear(chosen[first : first + BATCH], users, codec, rng, device)
+            for one in _hear(chosen[first : first + BATCH], users, rng)
         ]
         write_shard(
             path,
-            steps=np.concatenate([steps for steps, *_ in heard]),
-            frames=[len(steps) // STEPS for steps, *_ in heard],
+            sound=np.concatenate([sound for sound, *_ in heard]),
+            frames=[len(sound) for sound, *_ in heard],
             **{
                 name: [one[place] for one in heard]
                 for place, name in enumerate(("lead", "offset", "samples", "item"), 1)
             },
-            rooms=_rooms(users, codec, rng, device),
+            rooms=_rooms(users, rng),
         )
         print(f"{path.name}: {turns} turns", flush=True)
 
 
-def convolve(codec, pcm, device):
-    """[B, frames * 1920] to [B, frames * STEPS, dimension] float16."""
-    with torch.no_grad():
-        steps = [codec.encoder(part.to(device)[:, None]) for part in torch.from_numpy(pcm).split(FEW)]
-    return torch.cat(steps).transpose(1, 2).half().cpu().numpy()
+def _in_frames(pcm):
+    """[…, frames * FRAME] float32 to […, frames, FRAME] int16."""
+    return np.round(np.clip(pcm, -1, 1) * FULL_SCALE).astype(np.int16).reshape(*pcm.shape[:-1], -1, FRAME)
 
 
-def _hear(indices, users, codec, rng, device):
-    """[(steps [n, dimension], frames of lead, samples of offset, samples, index)]"""
+def _hear(indices, users, rng):
+    """[(sound [frames, FRAME], frames of lead, samples of offset, samples, index)]"""
     microphone, spoken = SoundMicrophone(users, rng), []
     for index in indices:
         microphone.begin(0)
@@ -77,25 +71,25 @@ def _hear(indices, users, codec, rng, device):
         first = lead * FRAME + turn.offset
         pcm[row, first : first + len(turn.pcm)] = turn.pcm
         add_noise(pcm[row], gain, rng)
-    steps = convolve(codec, np.clip(pcm, -1, 1), device)
+    sound = _in_frames(pcm)
     return [
-        (steps[row, : lengths[row] * STEPS], lead, turn.offset, turn.samples, index)
+        (sound[row, : lengths[row]], lead, turn.offset, turn.samples, index)
         for row, ((turn, lead, _), index) in enumerate(zip(spoken, indices))
     ]
 
 
-def _rooms(users, codec, rng, device):
-    """[ROOMS, ROOM_FRAMES * STEPS, dimension]: noise, knocks, other people's talk."""
+def _rooms(users, rng):
+    """[ROOMS, ROOM_FRAMES, FRAME]: noise, knocks, other people's talk."""
     pcm = np.zeros((ROOMS, ROOM_FRAMES * FRAME), np.float32)
     for row in pcm:
         gain = room.level(rng)
         add_disturbances(row, users, gain, rng)
         add_noise(row, gain, rng)
-    return convolve(codec, np.clip(pcm, -1, 1), device)
+    return _in_frames(pcm)
 
 
 def code_turns(heard_folder, folder, kind, numbers, users, codec, ear, seed=0, device="cpu"):
-    """Writes `folder`/KIND-NNN.npz: the turns of `heard_folder` with codes and phones in place of steps."""
+    """Writes `folder`/KIND-NNN.npz: the turns of `heard_folder` with codes and phones in place of sound."""
     folder.mkdir(parents=True, exist_ok=True)
     phones = phones_of(item["text"] for item in users.items)
     for number in numbers:
@@ -104,16 +98,13 @@ def code_turns(heard_folder, folder, kind, numbers, users, codec, ear, seed=0, d
             continue
         rng = np.random.default_rng([seed, number])
         shard = read_shard(heard_folder / path.name)
-        steps, rooms = shard.pop("steps"), shard.pop("rooms")
-        codes = [
-            _code_one_by_one(codec, _with_noise(steps, noise, rng), shard["frames"], device)
-            for noise in CODED_WITH_NOISE
-        ]
+        steps = _steps_one_by_one(codec, shard.pop("sound"), shard["frames"], device)
+        rooms = hear_steps(codec, shard.pop("rooms"), device)
         said = [phones[users.items[item]["text"]] for item in shard["item"]]
         write_shard(
             path,
             **shard,
-            codes=np.stack(codes),
+            codes=_codes_one_by_one(codec, steps, shard["frames"], rng, device),
             phones=_phones_one_by_one(codec, ear, steps, shard, said, device),
             rooms=encode_steps(codec, rooms, device),
         )
@@ -125,18 +116,26 @@ def _firsts(frames):
     return np.cumsum(frames) - frames
 
 
-def _with_noise(steps, noise, rng):
-    steps = steps.astype(np.float32)
-    return steps + noise * steps.std() * rng.standard_normal(steps.shape, np.float32)
-
-
-def _code_one_by_one(codec, steps, frames, device):
-    """[frames * STEPS, dimension] of turns on end to [codebooks, frames]; turns do not hear each other."""
-    codes = np.empty((codec.num_codebooks, int(frames.sum())), np.int16)
-    for chosen, batch, spans in _batches(steps, frames):
-        found = encode_steps(codec, batch, device)
+def _steps_one_by_one(codec, sound, frames, device):
+    """[frames, FRAME] of turns on end to [frames, STEPS, DIMENSION]; turns do not hear each other."""
+    steps = np.empty((len(sound), STEPS, DIMENSION), np.float32)
+    for chosen, batch, spans in _batches(sound, frames):
+        found = hear_steps(codec, batch, device)
         for row, span in enumerate(spans):
-            codes[:, span] = found[row, :, : frames[chosen[row]]]
+            steps[span] = found[row, : frames[chosen[row]]]
+    return steps
+
+
+def _codes_one_by_one(codec, steps, frames, rng, device):
+    """[frames, STEPS, DIMENSION] of turns on end to [noises, codebooks, frames]."""
+    deviations = np.array(CODED_WITH_NOISE, np.float32)[:, None, None, None, None] * steps.std()
+    codes = np.empty((len(deviations), codec.num_codebooks, int(frames.sum())), np.int16)
+    for chosen, batch, spans in _batches(steps, frames):
+        noises = rng.standard_normal((len(deviations), *batch.shape), np.float32)
+        every = (batch + deviations * noises).reshape(-1, *batch.shape[1:])
+        found = encode_steps(codec, every, device).reshape(*noises.shape[:2], -1, batch.shape[1])
+        for row, span in enumerate(spans):
+            codes[:, :, span] = found[:, row, :, : frames[chosen[row]]]
     return codes
 
 
@@ -148,7 +147,7 @@ def _phones_one_by_one(codec, ear, steps, shard, said, device):
         begins = shard["lead"][chosen] * FRAME + shard["offset"][chosen]
         ends = begins + shard["samples"][chosen]
         expected = expected_phones(zip([said[place] for place in chosen], begins, ends))
-        inputs = torch.from_numpy(batch).to(device).transpose(1, 2)
+        inputs = torch.from_numpy(batch).flatten(1, 2).to(device).transpose(1, 2)
         found = listen(ear, codec, inputs, [part.to(device) for part in expected]).cpu().numpy()
         for row, span in enumerate(spans):
             length = frames[chosen[row]] * STEPS
@@ -156,21 +155,23 @@ def _phones_one_by_one(codec, ear, steps, shard, said, device):
     return phones
 
 
-def _batches(steps, frames):
-    """Yields (which turns, what the convolutions say of them [B, most * STEPS, dimension], the frames of each)."""
+def _batches(values, frames):
+    """Yields (which turns, their values [B, most frames, …], where each of them lies in `values`).
+
+    @param values [frames, …] of turns on end; @param frames Of each of them.
+    """
     order, firsts = np.argsort(frames), _firsts(frames)
     for begin in range(0, len(order), BATCH):
         chosen = order[begin : begin + BATCH]
         spans = [slice(first, first + length) for first, length in zip(firsts[chosen], frames[chosen])]
-        batch = np.zeros((len(chosen), frames[chosen].max() * STEPS, steps.shape[1]), np.float32)
+        batch = np.zeros((len(chosen), frames[chosen].max(), *values.shape[1:]), values.dtype)
         for row, span in enumerate(spans):
-            part = steps[span.start * STEPS : span.stop * STEPS]
-            batch[row, : len(part)] = part
+            batch[row, : span.stop - span.start] = values[span]
         yield chosen, batch, spans
 
 
 class HeardTurns:
-    """Turns of a kind, each with what the convolutions made of it, or with its codes."""
+    """Turns of a kind, each with its sound, or with its codes."""
 
     def __init__(self, folder, kind, users, team=Team()):
         """@param team Each of its processes reads shards of its own, as far as there are enough."""
@@ -216,9 +217,21 @@ class HeardTurns:
         return np.roll(heard, int(rng.integers(ROOM_FRAMES)), 1)[:, :frames]
 
 
+def to_float(sound):
+    """[B, frames, FRAME] int16 to [B, 1, frames * FRAME], as a codec takes it."""
+    return torch.from_numpy(sound).flatten(1)[:, None].float() / FULL_SCALE
+
+
+def hear_steps(codec, sound, device):
+    """What the codec's convolutions say: [B, frames, FRAME] int16 to [B, frames, STEPS, DIMENSION]."""
+    with torch.no_grad():
+        steps = convolve(codec, to_float(sound).to(device)).transpose(1, 2).cpu().numpy()
+    return steps.reshape(*sound.shape[:2], STEPS, DIMENSION)
+
+
 def encode_steps(codec, steps, device):
-    """[B, frames * STEPS, dimension] to [B, codebooks, frames] int16, frame by frame as at run time."""
-    inputs = torch.from_numpy(steps).float().to(device).transpose(1, 2)
+    """[B, frames, STEPS, DIMENSION] to [B, codebooks, frames] int16, frame by frame as at run time."""
+    inputs = torch.from_numpy(steps).flatten(1, 2).to(device).transpose(1, 2)
     codes = []
     with torch.no_grad(), codec.streaming(len(steps)):
         for first in range(0, inputs.shape[2], STEPS):

@@ -57,6 +57,17 @@ def is_user_embedding(name):
     return name.startswith("emb.") and int(name.split(".")[1]) >= CODEBOOKS
 
 
+def inner_matrices(model):
+    """(matrices inside the transformers, {name: parameter} of all else)"""
+    inner, others = [], {}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2 and name.startswith(("transformer.", "depformer.")):
+            inner.append(parameter)
+        else:
+            others[name] = parameter
+    return inner, others
+
+
 def initialise(model, codec_path):
     """Matrices by their width; the embeddings of users' codes from the codec's centroids."""
     for name, parameter in model.named_parameters():

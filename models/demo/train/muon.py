@@ -1,42 +1,58 @@
-"""Two optimisers as one: Muon for the matrices inside a transformer, AdamW for all else.
+"""Two optimisers as one: Muon for matrices inside networks, AdamW for all else.
 
 Muon makes every step as large in all directions of a matrix (Jordan and others, 2024, "Muon: an optimizer for
 hidden layers in neural networks"); with updates as large as AdamW's (Moonshot, 2025) one rate fits both.
 """
 
 import torch
+from torch import nn
 
 MOMENTUM, BETAS, WEIGHT_DECAY = 0.95, (0.9, 0.95), 0.05
 
 
 class MuonAndAdamW:
-    """Used like any optimiser; `param_groups` are those of both."""
+    """Used like any optimiser; `set_rate` sets the rates of both."""
 
-    def __init__(self, model, rate):
-        inner, others = [], []
-        for name, parameter in model.named_parameters():
-            is_inner = name.startswith("transformer.") and parameter.dim() == 2
-            (inner if is_inner else others).append(parameter)
+    def __init__(self, inner, others):
+        """@param inner Matrices, and kernels of convolutions, which are matrices of their outputs.
+        @param others [(parameters, share of the rate)]; those shared by 1 are decayed.
+        """
+        # Muon takes matrices only: a kernel's is another view of the same memory.
+        self.kernels = [(kernel, nn.Parameter(kernel.data.flatten(1))) for kernel in inner]
         self.optimizers = [
             torch.optim.Muon(
-                inner,
-                rate,
+                [{"params": [matrix for _, matrix in self.kernels], "share": 1.0}],
                 weight_decay=WEIGHT_DECAY,
                 momentum=MOMENTUM,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(others, rate, betas=BETAS, weight_decay=WEIGHT_DECAY),
+            torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "share": share,
+                        "weight_decay": WEIGHT_DECAY if share == 1 else 0.0,
+                    }
+                    for parameters, share in others
+                ],
+                betas=BETAS,
+            ),
         ]
 
-    @property
-    def param_groups(self):
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+    def set_rate(self, rate):
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["share"]
 
     def zero_grad(self):
+        for kernel, _ in self.kernels:
+            kernel.grad = None
         for optimizer in self.optimizers:
             optimizer.zero_grad()
 
     def step(self):
+        for kernel, matrix in self.kernels:
+            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for optimizer in self.optimizers:
             optimizer.step()
 

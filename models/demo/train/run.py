@@ -38,7 +38,7 @@ class Budget:
     turn_shards: int = 65
     turns: int = 1_000
     validation_turns: int = 250
-    words_steps: int = 6_000
+    words_steps: int = 4_000
     # Of 256 dialogues of 20 s.
     dialogue_shards: int = 12
     dialogues: int = 256
@@ -183,18 +183,9 @@ class Pipeline:
         self.hear_shards("train", numbers, self.budget.turns)
 
     def hear_shards(self, kind, numbers, size):
-        from codec import load_codec
         from heard_turns import hear_turns
 
-        hear_turns(
-            self.heard,
-            kind,
-            numbers,
-            self._users(kind),
-            load_codec(self.begun_codec).to(self.device),
-            turns=size,
-            device=self.device,
-        )
+        hear_turns(self.heard, kind, numbers, self._users(kind), turns=size)
 
     def make_words(self):
         if not self.codec.exists():

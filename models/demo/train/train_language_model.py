@@ -15,7 +15,14 @@ from torch import nn
 from codec import CODEBOOKS, STEPS
 from dialogue import NO_KIND
 from agent_streams import PAD
-from language_model import CONFIG, build_language_model, initialise, is_user_embedding
+from language_model import (
+    CONFIG,
+    build_language_model,
+    initialise,
+    inner_matrices,
+    is_user_embedding,
+)
+from muon import MuonAndAdamW
 from phones import PHONES, SILENCE, UNKNOWN
 from repertoire import KINDS
 from team import Team
@@ -23,6 +30,8 @@ from training_state import Averages, TrainingState, cosine_rate
 
 # Dialogues of a step, of each process.
 BATCH, PEAK_RATE = 16, 1.5e-3
+# Of the rate, for the embeddings of users' codes: they begin where they should be.
+TABLES_SHARE = 0.3
 # Share of the tokens that are replaced by others, of the user's frames that are not heard, and of
 # conversations that lack one of the user's levels.
 CORRUPTED, MISSED, LEVEL_DROPPED = 0.06, 0.08, 0.15
@@ -137,20 +146,6 @@ def losses(model, heads, batch, corrupts, spoken_share):
     return found, right
 
 
-def parameter_groups(model, heads):
-    """Embeddings of users' codes learn slowly: they begin where they should be."""
-    named = list(model.named_parameters())
-    tables = [p for n, p in named if is_user_embedding(n)]
-    matrices = [p for n, p in named if p.dim() >= 2 and not is_user_embedding(n)]
-    vectors = [p for n, p in named if p.dim() < 2]
-    return [
-        {"params": matrices, "weight_decay": 0.05, "scale": 1.0},
-        {"params": tables, "weight_decay": 0.0, "scale": 0.3},
-        {"params": vectors, "weight_decay": 0.0, "scale": 1.0},
-        {"params": list(heads.parameters()), "weight_decay": 0.0, "scale": 1.0},
-    ]
-
-
 def validate(model, heads, store, device):
     model.eval()
     with torch.no_grad():
@@ -171,16 +166,18 @@ def train_language_model(path, codec_path, batches, validation, steps, device, t
     initialise(model, codec_path)
     model.to(device).train()
     heads = Heads().to(device)
-    optimizer = torch.optim.AdamW(parameter_groups(model, heads), lr=PEAK_RATE, betas=(0.9, 0.95))
+    inner, others = inner_matrices(model)
+    tables = [parameter for name, parameter in others.items() if is_user_embedding(name)]
+    rest = [parameter for name, parameter in others.items() if not is_user_embedding(name)]
+    rest += heads.parameters()
+    optimizer = MuonAndAdamW(inner, [(rest, 1.0), (tables, TABLES_SHARE)])
     state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, batches.rng)
     team.draw_apart(state)
     parameters = [*model.parameters(), *heads.parameters()]
     averages = Averages()
     while state.step < steps:
         share = EARLY_SHARE if state.step < EARLY_STEPS else LATER_SHARE
-        for group in optimizer.param_groups:
-            rate = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
-            group["lr"] = rate * group["scale"]
+        optimizer.set_rate(cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02))
         with torch.autocast(device, torch.bfloat16):
             found, right = losses(model, heads, batches.take(BATCH, device), True, share)
         optimizer.zero_grad()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from agent_streams import PAD
 from codec import CODEBOOKS
 from language_model import CONFIG as MOSHI_CONFIG
+from language_model import inner_matrices
 from muon import MuonAndAdamW
 from team import Team
 from train_language_model import transcript_head_path
@@ -165,13 +166,13 @@ def train_transcriber(
     begin_as_listener(model, language_model_path, silence)
     model.to(device).train()
     parameters = list(model.parameters())
-    optimizer = MuonAndAdamW(model, PEAK_RATE)
+    inner, others = inner_matrices(model)
+    optimizer = MuonAndAdamW(inner, [(list(others.values()), 1.0)])
     state = TrainingState(path.with_suffix(".state"), [model], optimizer, batches.rng)
     team.draw_apart(state)
     averages = Averages()
     while state.step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02)
+        optimizer.set_rate(cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02))
         with torch.autocast(device, torch.bfloat16):
             found, right = losses(model, batches.take(BATCH, device))
         optimizer.zero_grad()
