@@ -80,7 +80,8 @@ export async function benchTranscriber(
   ];
   const staged = scenes.flatMap(([scene, callers]) => callers.map((plan) => ({ scene, plan })));
   const vocabulary = await readVocabulary(await openModelDirectory(built.directory));
-  const listeners = staged.map(() => new Listener(new Transcription(manifest, vocabulary)));
+  const leadMs = manifest.transcription.leadingSilenceSamples / SAMPLES_PER_MS;
+  const listeners = staged.map(() => new Listener(new Transcription(manifest, vocabulary), leadMs));
   const runner = await openRunner({
     modelDirectory: built.directory,
     slots: options.rows,
@@ -122,9 +123,12 @@ class Listener {
   /** Frames by which each end of a turn was heard; it is told when the turn's last words are. */
   readonly turnEnds: number[] = [];
   readonly #transcription: Transcription;
+  readonly #leadMs: number;
 
-  constructor(transcription: Transcription) {
+  /** @param leadMs - Silence that the transcription takes for heard before the call; these have their room's. */
+  constructor(transcription: Transcription, leadMs: number) {
     this.#transcription = transcription;
+    this.#leadMs = leadMs;
   }
 
   push({ textToken, pauses }: FrameResult): void {
@@ -133,7 +137,7 @@ class Listener {
         this.words.push(event.text);
       } else if (event.type === 'turn_end') {
         // A transcription hears nothing in its first step; this caller is heard from there on.
-        this.turnEnds.push(event.atMs / FRAME_MS + 1);
+        this.turnEnds.push((event.atMs + this.#leadMs) / FRAME_MS + 1);
       }
     }
   }

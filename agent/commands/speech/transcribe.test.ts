@@ -80,7 +80,7 @@ test('prints the words it writes with their times', async () => {
   }
 });
 
-test.each(['what-is-your-name', 'tell-me-a-joke', 'say-the-alphabet'])(
+test.each(['what-is-your-name', 'tell-me-a-joke', 'count-to-five', 'say-the-alphabet'])(
   'the demo’s transcriber writes down “%s” and hears its end',
   async (question) => {
     const input = path.join(REPOSITORY_DIRECTORY, `agent/testing/questions/${question}.wav`);

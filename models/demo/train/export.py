@@ -8,7 +8,8 @@ from moshi.models import lm as moshi_lm
 from safetensors.torch import load_file, save_file
 
 import repertoire
-from codec import FRAME, codec_config, load_codec
+from codec import FRAME, SAMPLE_RATE, codec_config, load_codec
+from heard_turns import SHORTEST_LEAD
 from language_model import CONFIG, build_language_model, published_names
 from tokenizer import load_tokenizer
 from train_transcriber import AUDIO_DELAY_SECONDS
@@ -42,7 +43,9 @@ def export_transcriber(folder, model_path):
         TRANSCRIBER_CONFIG,
         model_type="stt",
         stt_config=dict(
-            audio_delay_seconds=AUDIO_DELAY_SECONDS, audio_silence_prefix_seconds=0.0
+            audio_delay_seconds=AUDIO_DELAY_SECONDS,
+            # It has heard no turn without some of the room before it.
+            audio_silence_prefix_seconds=SHORTEST_LEAD * FRAME / SAMPLE_RATE,
         ),
         lm_gen_config=dict(temp=0, temp_text=0, top_k=50, top_k_text=50),
     )
