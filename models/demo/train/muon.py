@@ -15,9 +15,9 @@ class MuonAndAdamW:
 
     def __init__(self, inner, others):
         """@param inner Matrices, and kernels of convolutions, which are matrices of their outputs.
-        @param others [(parameters, share of the rate)]; those shared by 1 are decayed.
+        @param others Groups of AdamW's; `share` is of the rate.
         """
-        # Muon takes matrices only: a kernel's is another view of the same memory.
+        # Muon takes matrices only: a kernel's is another view of its memory.
         self.kernels = [(kernel, nn.Parameter(kernel.data.flatten(1))) for kernel in inner]
         self.optimizers = [
             torch.optim.Muon(
@@ -26,17 +26,7 @@ class MuonAndAdamW:
                 momentum=MOMENTUM,
                 adjust_lr_fn="match_rms_adamw",
             ),
-            torch.optim.AdamW(
-                [
-                    {
-                        "params": parameters,
-                        "share": share,
-                        "weight_decay": WEIGHT_DECAY if share == 1 else 0.0,
-                    }
-                    for parameters, share in others
-                ],
-                betas=BETAS,
-            ),
+            torch.optim.AdamW(others, betas=BETAS, weight_decay=WEIGHT_DECAY),
         ]
 
     def set_rate(self, rate):
@@ -52,6 +42,8 @@ class MuonAndAdamW:
 
     def step(self):
         for kernel, matrix in self.kernels:
+            # A model that has been on another device since lies in other memory.
+            matrix.data = kernel.data.flatten(1)
             matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
         for optimizer in self.optimizers:
             optimizer.step()

@@ -170,7 +170,13 @@ def train_language_model(path, codec_path, batches, validation, steps, device, t
     tables = [parameter for name, parameter in others.items() if is_user_embedding(name)]
     rest = [parameter for name, parameter in others.items() if not is_user_embedding(name)]
     rest += heads.parameters()
-    optimizer = MuonAndAdamW(inner, [(rest, 1.0), (tables, TABLES_SHARE)])
+    optimizer = MuonAndAdamW(
+        inner,
+        [
+            {"params": rest, "share": 1.0},
+            {"params": tables, "share": TABLES_SHARE, "weight_decay": 0.0},
+        ],
+    )
     state = TrainingState(path.with_suffix(".state"), [model, heads], optimizer, batches.rng)
     team.draw_apart(state)
     parameters = [*model.parameters(), *heads.parameters()]

@@ -167,7 +167,7 @@ def train_transcriber(
     model.to(device).train()
     parameters = list(model.parameters())
     inner, others = inner_matrices(model)
-    optimizer = MuonAndAdamW(inner, [(list(others.values()), 1.0)])
+    optimizer = MuonAndAdamW(inner, [{"params": list(others.values()), "share": 1.0}])
     state = TrainingState(path.with_suffix(".state"), [model], optimizer, batches.rng)
     team.draw_apart(state)
     averages = Averages()

@@ -212,7 +212,13 @@ def train_words(path, begin_path, turns, sounds, tokenizer, validation, steps, d
     others = [p for p in learning.parameters() if p.dim() == 1 or p[0].numel() < SMALLEST_INNER]
     readers = list(reader.parameters())
     all_parameters = [*learning.parameters(), *readers]
-    optimizer = MuonAndAdamW(inner, [(others, 1.0), (readers, READER_SHARE)])
+    optimizer = MuonAndAdamW(
+        inner,
+        [
+            {"params": others, "share": 1.0},
+            {"params": readers, "share": READER_SHARE, "weight_decay": 0.0},
+        ],
+    )
     state = TrainingState(path.with_suffix(".state"), [codec, reader], optimizer, rng)
     team.draw_apart(state)
     averages = Averages()
