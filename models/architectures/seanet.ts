@@ -7,6 +7,7 @@
  */
 import type { SeanetConfig } from '../checkpoints/mimi-config.ts';
 import type { SafetensorsFile } from '../checkpoints/safetensors.ts';
+import { elu } from '../layers/elu.ts';
 import {
   streamingConvolution,
   streamingTransposedConvolution,
@@ -98,8 +99,9 @@ function residualBlock(
 }
 
 function activate({ graph, config }: SeanetContext, signal: Signal): Signal {
-  const alpha = { float: config.activation_params.alpha };
-  return { ...signal, value: graph.op('Elu', [signal.value], { alpha }) };
+  const count = signal.columns * signal.channels;
+  const value = elu(graph, signal.value, config.activation_params.alpha, count);
+  return { ...signal, value };
 }
 
 function convolve(

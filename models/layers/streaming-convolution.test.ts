@@ -12,8 +12,8 @@ import { writeSafetensors } from '../test-support/write-safetensors.ts';
 import { streamRows } from './stream-rows.ts';
 import { streamingConvolution, streamingTransposedConvolution } from './streaming-convolution.ts';
 
-const INPUTS = 3;
-const OUTPUTS = 4;
+const INPUTS = 5;
+const OUTPUTS = 10;
 const directory = mkdtempSync(join(tmpdir(), 'moshi-convolution-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -65,12 +65,16 @@ describe('a convolution', () => {
     { kernel: 7, stride: 1, dilation: 1, columns: 6, padding: 'constant' as const },
     { kernel: 3, stride: 1, dilation: 4, columns: 5, padding: 'constant' as const },
     { kernel: 1, stride: 1, dilation: 1, columns: 4, padding: 'constant' as const },
+    { kernel: 7, stride: 1, dilation: 1, columns: 2, padding: 'constant' as const },
     { kernel: 8, stride: 4, dilation: 1, columns: 8, padding: 'constant' as const },
+    { kernel: 8, stride: 4, dilation: 1, columns: 16, padding: 'constant' as const },
+    { kernel: 5, stride: 2, dilation: 1, columns: 8, padding: 'constant' as const },
     { kernel: 4, stride: 2, dilation: 1, columns: 2, padding: 'replicate' as const },
     { kernel: 8, stride: 4, dilation: 1, columns: 4, padding: 'replicate' as const },
+    { kernel: 4, stride: 2, dilation: 1, columns: 8, padding: 'replicate' as const },
   ])('equals the offline one: %o', async ({ kernel, stride, dilation, columns, padding }) => {
     const frames = 5;
-    const name = `conv-${kernel}-${stride}-${dilation}-${padding}`;
+    const name = `conv-${kernel}-${stride}-${dilation}-${columns}-${padding}`;
     const { file, weight, bias } = await weights(name, [OUTPUTS, INPUTS, kernel]);
     const graph = new GraphBuilder('convolution', 1);
     const x = graph.input('x', 'float32', [columns, INPUTS]);

@@ -21,7 +21,14 @@ import {
   transpose,
   where,
 } from '../onnx/tensor-operations.ts';
+import { linear } from './linear.ts';
 import { advanceState, type StreamRows } from './stream-rows.ts';
+
+/**
+ * Channels for each column of a frame up to which copying columns takes longer than reading weights. The
+ * batch does not count: in each the sums are the same.
+ */
+const FEW_CHANNELS = 4;
 
 export type Convolution = {
   /** [out, in, k]. */
@@ -46,7 +53,7 @@ export function streamingConvolution(
   columns: number,
 ): Value {
   const { batch } = graph;
-  const { weight, bias, stride, dilation } = convolution;
+  const { weight, stride, dilation } = convolution;
   const [outputs = 0, channels = 0, kernel = 0] = weight.shape;
   const past = (kernel - 1) * dilation + 1 - stride;
   assert(past >= 0 && columns % stride === 0, `${weight.name}: stride ${stride} does not fit`);
@@ -61,48 +68,103 @@ export function streamingConvolution(
     advanceState(graph, rows, state, slice(graph, joined, 1, columns, columns + past));
   }
   const finished = columns / stride;
-  const seen = windows(graph, joined, { kernel, stride, dilation, finished, channels }); // [B, T / s, k·in]
-  const taps = [batch * finished, kernel, channels];
-  let matrix: Value; // [out, taps]
-  let inputs: Value;
-  if (kernel === 1 || channels === 1) {
-    matrix = graph.weight(weight, [outputs, kernel * channels]);
-    inputs = reshape(graph, seen, [batch * finished, kernel * channels]);
-  } else if (outputs > batch * finished) {
-    // The weights stay as they are in the file: their order is given to the smaller operand.
-    matrix = graph.weight(weight, [outputs, channels * kernel]);
-    inputs = reshape(graph, transpose(graph, reshape(graph, seen, taps), [0, 2, 1]), [
-      batch * finished,
-      channels * kernel,
-    ]);
-  } else {
-    matrix = reshape(graph, transpose(graph, graph.weight(weight), [0, 2, 1]), [
-      outputs,
-      kernel * channels,
-    ]);
-    inputs = reshape(graph, seen, [batch * finished, kernel * channels]);
-  }
-  const product = graph.op(
-    'Gemm',
-    bias === null ? [inputs, matrix] : [inputs, matrix, graph.weight(bias)],
-    { transB: 1 },
-  );
+  const step = { kernel, stride, dilation, finished, channels };
+  const hasManyColumns = outputs <= FEW_CHANNELS * finished;
+  const product =
+    hasManyColumns && isMadeOfTaps(step)
+      ? sumOfTaps(graph, convolution, joined, step)
+      : productOfWindows(graph, convolution, joined, step);
   return reshape(graph, product, [batch, finished, outputs]);
 }
 
-type Windows = {
+type Step = {
   readonly kernel: number;
   readonly stride: number;
   readonly dilation: number;
+  /** Columns that come out. */
   readonly finished: number;
   readonly channels: number;
 };
+
+/** Several taps of single columns, or two of as many as a stride, and more to see than the taps themselves. */
+function isMadeOfTaps({ kernel, stride, dilation, channels }: Step): boolean {
+  return channels > 1 && kernel > 1 && (stride === 1 || (dilation === 1 && kernel === 2 * stride));
+}
+
+/** For large matrices: what each output sees is copied; the weights stay as they are in the file. */
+function productOfWindows(
+  graph: GraphBuilder,
+  { weight, bias }: Convolution,
+  joined: Value,
+  step: Step,
+): Value {
+  const [outputs = 0, channels = 0, kernel = 0] = weight.shape;
+  const count = graph.batch * step.finished;
+  const seen = windows(graph, joined, step); // [B, finished, k·in]
+  const byChannel =
+    kernel === 1 || channels === 1
+      ? seen
+      : transpose(graph, reshape(graph, seen, [count, kernel, channels]), [0, 2, 1]);
+  const inputs = reshape(graph, byChannel, [count, channels * kernel]);
+  return linear(graph, inputs, { ...weight, shape: [outputs, channels * kernel] }, bias);
+}
+
+/**
+ * For many columns: each is multiplied with the weights of all taps at once, and results are copied and
+ * added, which are smaller than what the outputs see.
+ */
+function sumOfTaps(
+  graph: GraphBuilder,
+  { weight, bias, stride, dilation }: Convolution,
+  joined: Value,
+  step: Step,
+): Value {
+  const { batch } = graph;
+  const [outputs = 0, channels = 0, kernel = 0] = weight.shape;
+  const taps = kernel / stride;
+  const tapColumns = (taps - 1) * dilation + step.finished;
+  const inputs = reshape(graph, joined, [batch * tapColumns, stride * channels]);
+  const byTap = graph.weight(weight, [outputs, channels, taps, stride]);
+  const matrix = reshape(graph, transpose(graph, byTap, [2, 0, 3, 1]), [
+    taps * outputs,
+    stride * channels,
+  ]);
+  const operands = [inputs, matrix];
+  // Of one tap alone, so that it does not count again with the others.
+  if (bias !== null) operands.push(biasOfTaps(graph, bias, firstOnly(taps, 1)));
+  const product = graph.op('Gemm', operands, { transB: 1 });
+  const byColumn = reshape(graph, product, [batch, tapColumns, taps * outputs]);
+  return Array.from({ length: taps }, (_, tap) =>
+    graph.op('Slice', [
+      byColumn,
+      graph.integers([tap * dilation, tap * outputs]),
+      graph.integers([tap * dilation + step.finished, (tap + 1) * outputs]),
+      graph.integers([1, 2]),
+    ]),
+  ).reduce((sum, part) => add(graph, sum, part));
+}
+
+/** Ones, as many as `first`, then zeros. */
+function firstOnly(length: number, first: number): number[] {
+  return Array.from({ length }, (_, index) => (index < first ? 1 : 0));
+}
+
+/** [taps · out]: the bias as often as `counts` says, tap by tap. */
+function biasOfTaps(graph: GraphBuilder, bias: TensorView, counts: readonly number[]): Value {
+  const [outputs = 0] = bias.shape;
+  const repeated = multiply(
+    graph,
+    graph.weight(bias, [1, outputs]),
+    graph.floats(counts, [counts.length, 1]),
+  );
+  return reshape(graph, repeated, [counts.length * outputs]);
+}
 
 /** What each of the `finished` outputs sees: [B, past + T, in] → [B, finished, k·in]. */
 function windows(
   graph: GraphBuilder,
   joined: Value,
-  { kernel, stride, dilation, finished, channels }: Windows,
+  { kernel, stride, dilation, finished, channels }: Step,
 ): Value {
   if (kernel === 1 && stride === 1) return joined;
   if (dilation === 1 && kernel === 2 * stride) {
@@ -137,9 +199,8 @@ export type TransposedConvolution = {
 };
 
 /**
- * x [B, T, in] → [B, T·s, out]. Each column contributes to 2·s outputs: the first s are complete with
- * the last s of the column before, which are the state. The bias is part of the first s alone, so
- * that it never counts twice.
+ * x [B, T, in] → [B, T·s, out]. Each column contributes to 2·s outputs, of which the first s are complete
+ * with the last s of the column before. The state is the last column.
  * @param columns - T.
  */
 export function streamingTransposedConvolution(
@@ -155,20 +216,54 @@ export function streamingTransposedConvolution(
   const channels = outputsPerGroup * groups;
   assert(kernel === 2 * stride, `${weight.name}: stride ${stride} does not fit`);
   assert(groups === 1 || groups === inputs, `${weight.name}: ${groups} groups are not implemented`);
+  const state = graph.state('past', 'float32', [1, inputs]);
+  const joined = concatenate(graph, [state, x], 1); // [B, 1 + T, in]
+  advanceState(graph, rows, state, slice(graph, joined, 1, columns, columns + 1));
+  const hasManyColumns = inputs <= FEW_CHANNELS * columns;
+  const y =
+    hasManyColumns && groups === 1
+      ? productOfPairs(graph, convolution, x, slice(graph, joined, 1, 0, columns))
+      : sumOfHalves(graph, convolution, joined, columns);
+  return reshape(graph, y, [batch, columns * stride, channels]);
+}
+
+/** For many columns: x [B, T, in] and the columns before → [B·T, s·out] by one product. */
+function productOfPairs(
+  graph: GraphBuilder,
+  { weight, bias, stride }: TransposedConvolution,
+  x: Value,
+  before: Value,
+): Value {
+  const [inputs = 0, outputs = 0] = weight.shape;
+  const pairs = reshape(graph, concatenate(graph, [x, before], 2), [-1, 2 * inputs]);
+  const byHalf = graph.weight(weight, [inputs, outputs, 2, stride]);
+  const matrix = reshape(graph, transpose(graph, byHalf, [2, 0, 3, 1]), [
+    2 * inputs,
+    stride * outputs,
+  ]);
+  const operands = [pairs, matrix];
+  if (bias !== null) operands.push(biasOfTaps(graph, bias, Array<number>(stride).fill(1)));
+  return graph.op('Gemm', operands);
+}
+
+/** For large matrices, and for channels by themselves: all outputs of each column, then halves are added. */
+function sumOfHalves(
+  graph: GraphBuilder,
+  convolution: TransposedConvolution,
+  joined: Value,
+  columns: number,
+): Value {
+  const { weight, stride, groups } = convolution;
+  const count = graph.batch * (columns + 1);
   const spread =
     groups === 1
-      ? spreadByMatrix(graph, convolution, x, batch * columns)
-      : spreadByChannel(graph, convolution, x, batch * columns); // [B·T, 2·s·out]
-  const halves = reshape(graph, spread, [batch, columns, 2 * stride * channels]);
-  const [now, later] = split(graph, halves, 2, [stride * channels, stride * channels]) as [
-    Value,
-    Value,
-  ];
-  const state = graph.state('partial', 'float32', [1, stride * channels]);
-  const begun = concatenate(graph, [state, later], 1); // [B, 1 + T, s·out]
-  advanceState(graph, rows, state, slice(graph, begun, 1, columns, columns + 1));
-  const y = add(graph, now, slice(graph, begun, 1, 0, columns));
-  return reshape(graph, y, [batch, columns * stride, channels]);
+      ? spreadByMatrix(graph, convolution, joined, count)
+      : spreadByChannel(graph, convolution, joined, count);
+  const [, outputsPerGroup = 0] = weight.shape;
+  const half = stride * outputsPerGroup * groups;
+  const spreads = reshape(graph, spread, [graph.batch, columns + 1, 2 * half]);
+  const [now, later] = split(graph, spreads, 2, [half, half]) as [Value, Value];
+  return add(graph, slice(graph, now, 1, 1, columns + 1), slice(graph, later, 1, 0, columns));
 }
 
 /** x of `count` columns → [count, 2·s, out], every channel to every channel. */
@@ -179,28 +274,23 @@ function spreadByMatrix(
   count: number,
 ): Value {
   const [inputs = 0, outputs = 0, kernel = 0] = weight.shape;
-  const flat = reshape(graph, x, [count, inputs]);
-  const ones = Array.from({ length: kernel }, (_, tap) => (tap < stride ? 1 : 0));
-  // As in convolutions: the file's order, unless there are more columns than weights to reorder.
-  const keepsOrder = inputs > count;
-  const weights = graph.weight(weight);
-  const matrix = reshape(graph, keepsOrder ? weights : transpose(graph, weights, [0, 2, 1]), [
-    inputs,
-    outputs * kernel,
-  ]);
-  const operands = [flat, matrix];
+  // The weights stay as they are in the file; their order is given to the product.
+  const operands = [
+    reshape(graph, x, [count, inputs]),
+    graph.weight(weight, [inputs, outputs * kernel]),
+  ];
   if (bias !== null) {
+    // Of the first half alone, so that it counts once.
+    const counts = firstOnly(kernel, stride);
     const once = multiply(
       graph,
-      graph.weight(bias, keepsOrder ? [outputs, 1] : [1, outputs]),
-      graph.floats(ones, keepsOrder ? [1, kernel] : [kernel, 1]),
+      graph.weight(bias, [outputs, 1]),
+      graph.floats(counts, [1, kernel]),
     );
     operands.push(reshape(graph, once, [outputs * kernel]));
   }
   const product = graph.op('Gemm', operands);
-  return keepsOrder
-    ? transpose(graph, reshape(graph, product, [count, outputs, kernel]), [0, 2, 1])
-    : product;
+  return transpose(graph, reshape(graph, product, [count, outputs, kernel]), [0, 2, 1]);
 }
 
 /** x of `count` columns → [count, 2·s, out], each channel to itself. */
