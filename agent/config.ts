@@ -8,7 +8,7 @@ import path from 'node:path';
 import { config as readDotenvFiles } from 'dotenv';
 import { z } from 'zod';
 import type { HubSettings } from '../models/hub/hub-client.ts';
-import { precision } from '../models/manifest.ts';
+import { device, precision } from '../models/manifest.ts';
 import {
   listProcessors,
   parseProcessors,
@@ -111,9 +111,9 @@ export interface Config {
 }
 
 /** What a model can run on; `auto` is the best that is there. */
-const DEVICES = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
-export const device = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
-export type DeviceWish = z.infer<typeof device>;
+const DEVICES = ['auto', ...device.options] as const;
+export const deviceWish = z.enum(DEVICES, { error: `must be one of ${DEVICES.join(', ')}` });
+export type DeviceWish = z.infer<typeof deviceWish>;
 
 /** Of keys and values that conversations keep; `int8` halves the memory of `f16`, on the CPU. */
 const KEY_VALUE_TYPES = ['auto', 'f32', 'f16', 'int8'] as const;
@@ -234,7 +234,7 @@ const environmentSchema = z.object({
   MOSHI_ENGINE_SLOTS: wholeNumber(1, 1024).default(4),
   MOSHI_ENGINE_THREADS: wholeNumber(1, 1024).optional(),
   MOSHI_ENGINE_PIN: processors.optional(),
-  MOSHI_DEVICE: device.default('auto'),
+  MOSHI_DEVICE: deviceWish.default('auto'),
   MOSHI_PRECISION: precisionWish.default('auto'),
   MOSHI_HTTP_HOST: z.string().default('127.0.0.1'),
   MOSHI_HTTP_PORT: wholeNumber(1, 65_535).default(3000),

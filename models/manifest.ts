@@ -160,6 +160,9 @@ export type Device = z.infer<typeof device>;
 export const precision = z.enum(['f32', 'bf16', 'f16', 'q8', 'q4', 'q4-128']);
 export type Precision = z.infer<typeof precision>;
 
+/** A frame reads the least with it; the memory of GPUs is fast enough for finer blocks. */
+export const FASTEST_ON_CPU: Precision = 'q4-128';
+
 /** One choice the model was trained to obey; graph input `condition_<name>` i64 [B] is an index into `values`. */
 const conditionDescription = z.object({
   name: z.string().min(1),

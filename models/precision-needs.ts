@@ -1,7 +1,7 @@
 /** What each precision of a model asks of a machine, without building it. */
 import { composeGraph, openForBuild, type ModelSource } from './build.ts';
 import { BLOCK_PRECISIONS } from './checkpoints/linear-weight.ts';
-import { TENSOR_TYPE_BYTES, type Precision } from './manifest.ts';
+import { FASTEST_ON_CPU, TENSOR_TYPE_BYTES, type Precision } from './manifest.ts';
 
 export type PrecisionNeeds = {
   readonly precision: Precision;
@@ -40,10 +40,9 @@ export async function precisionNeeds(
   const published = F16 > BF16 ? 'f16' : 'bf16';
   const half = halves.find((one) => one === published) ?? halves[0];
   const all = [half === undefined ? plain : await needsOf(options, half)];
-  // A GPU has memory fast enough for the finer blocks.
   const isOnCpu = (options.device ?? 'cpu') === 'cpu';
   for (const block of BLOCK_PRECISIONS) {
-    if (isOnCpu || block !== 'q4-128') all.push(await needsOf(options, block));
+    if (isOnCpu || block !== FASTEST_ON_CPU) all.push(await needsOf(options, block));
   }
   return all;
 }

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { ARCHITECTURE_NAMES } from '../../models/generate/architectures.ts';
 import { precision, type Precision } from '../../models/manifest.ts';
-import { device, precisionWish } from '../config.ts';
+import { deviceWish, precisionWish } from '../config.ts';
 
 /** What `[model]` of a command means. */
 export const MODEL_ARGUMENT =
@@ -17,7 +17,7 @@ export function modelOption(): Option {
 
 export function deviceOption(): Option {
   return new Option('--device <device>', 'what runs the model (default: MOSHI_DEVICE)').choices(
-    device.options,
+    deviceWish.options,
   );
 }
 

@@ -1,5 +1,5 @@
 /** How fast the configured model runs on this machine. */
-import type { Precision } from '../../../models/manifest.ts';
+import type { Device, Precision } from '../../../models/manifest.ts';
 import { openRunner } from '../../../plugins/moshi/engine/runner.ts';
 import type { CommandContext } from '../command-context.ts';
 import { engineThreads } from './engine-threads.ts';
@@ -14,6 +14,7 @@ const PATIENCE_MS = 20_000;
 export interface ModelSpeed {
   name: string;
   isDemo: boolean;
+  device: Device;
   precision: Precision;
   /** Milliseconds per step of one conversation. */
   p50: number;
@@ -48,6 +49,7 @@ export async function measureModel(context: CommandContext): Promise<ModelSpeed>
     return {
       name: manifest.name,
       isDemo: manifest.isDemo,
+      device: manifest.device,
       precision: manifest.precision,
       p50: quantile(0.5),
       p99: quantile(0.99),

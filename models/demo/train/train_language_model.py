@@ -24,6 +24,7 @@ from language_model import (
 )
 from muon import MuonAndAdamW
 from phones import PHONES, SILENCE, UNKNOWN
+from products import rounded_products
 from repertoire import KINDS
 from team import Team
 from training_state import Averages, TrainingState, cosine_rate
@@ -184,7 +185,7 @@ def train_language_model(path, codec_path, batches, validation, steps, device, t
     while state.step < steps:
         share = EARLY_SHARE if state.step < EARLY_STEPS else LATER_SHARE
         optimizer.set_rate(cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02))
-        with torch.autocast(device, torch.bfloat16):
+        with rounded_products(device):
             found, right = losses(model, heads, batches.take(BATCH, device), True, share)
         optimizer.zero_grad()
         sum(found.values()).backward()

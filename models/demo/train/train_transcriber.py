@@ -16,6 +16,7 @@ from codec import CODEBOOKS
 from language_model import CONFIG as MOSHI_CONFIG
 from language_model import inner_matrices
 from muon import MuonAndAdamW
+from products import rounded_products
 from team import Team
 from train_language_model import transcript_head_path
 from training_state import Averages, TrainingState, cosine_rate
@@ -173,7 +174,7 @@ def train_transcriber(
     averages = Averages()
     while state.step < steps:
         optimizer.set_rate(cosine_rate(state.step, steps, PEAK_RATE, warm_up=60, lowest=0.02))
-        with torch.autocast(device, torch.bfloat16):
+        with rounded_products(device):
             found, right = losses(model, batches.take(BATCH, device))
         optimizer.zero_grad()
         sum(found.values()).backward()

@@ -22,6 +22,7 @@ from heard_turns import to_float
 from mels import STEP_MELS, log_mels
 from muon import MuonAndAdamW
 from phones import PHONES, SILENCE, align, phones_of
+from products import rounded_products
 from repertoire import KINDS
 from team import Team
 from tokenizer import PIECES
@@ -142,7 +143,7 @@ def vary(pcm):
 
 def hear(codec, pcm):
     """(what the convolutions say [B, DIMENSION, frames * STEPS], and what `quantise_steps` gives)"""
-    with torch.autocast(pcm.device.type, torch.bfloat16):
+    with rounded_products(pcm.device.type):
         steps = convolve(codec, pcm)
     steps = steps.float()
     return steps, *quantise_steps(codec, steps)
