@@ -26,6 +26,8 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 240_000,
           sequence: { groupOrder: 1 },
+          // Real time on a shared host: what a slow moment spoils is tried again, and the report says so.
+          retry: 2,
         },
       },
     ],

@@ -2,6 +2,7 @@
 import { defineAgent, log } from '@livekit/agents';
 import { loadConfig, readEnvironment } from './config.ts';
 import { Call } from './room/call.ts';
+import { prepareEars } from './room/participant-ear.ts';
 import { WARM_PROCESS_MESSAGE } from './room/warm-process.ts';
 
 export default defineAgent({
@@ -10,6 +11,7 @@ export default defineAgent({
     process.on('unhandledRejection', (reason) => {
       log().error({ error: reason }, 'a promise was rejected and nobody took care of it');
     });
+    prepareEars();
     log().info(WARM_PROCESS_MESSAGE);
   },
   entry: async (context) => {

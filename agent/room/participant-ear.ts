@@ -20,6 +20,13 @@ export type EarListener = {
   onStall: (gapMs: number) => void;
 };
 
+const RATES = { inputRate: ROOM_SAMPLE_RATE, outputRate: MODEL_SAMPLE_RATE };
+
+/** Designs the filter of all ears, so that the first of a call is there at once. */
+export function prepareEars(): void {
+  createResampler(RATES);
+}
+
 /**
  * Listens to one person's track: 48 kHz from the room, 24 kHz mono to the listener, at the pace of
  * the room.
@@ -30,10 +37,7 @@ export type EarListener = {
  */
 export class ParticipantEar {
   readonly #reader: ReadableStreamDefaultReader<AudioFrame>;
-  readonly #resampler = createResampler({
-    inputRate: ROOM_SAMPLE_RATE,
-    outputRate: MODEL_SAMPLE_RATE,
-  });
+  readonly #resampler = createResampler(RATES);
   readonly #listener: EarListener;
 
   constructor(track: RemoteTrack, listener: EarListener) {

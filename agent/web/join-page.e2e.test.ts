@@ -91,7 +91,7 @@ describe.skipIf(missing.length > 0)('the join page', () => {
   }
 
   // On a busy host the fake microphone stutters, at times for a whole call: then somebody else calls.
-  test('answers a spoken question, heard and read', { retry: 2 }, async () => {
+  test('answers a spoken question, heard and read', async () => {
     const { page, complaints } = await openPage(await openBrowserWithMicrophone(), joinLink);
     await page.getByRole('button', { name: 'Start talking' }).click();
 

@@ -4,7 +4,8 @@
  * Codes have been chosen before it: rounding it changes the sound, by less than can be heard, and no
  * token. The encoder stays as it is, for a less exact distance would choose other codes; so do the
  * decoder's convolutions, through which all of the sound goes, while a layer of the transformer adds
- * to it what its scales leave.
+ * to it what its scales leave: with the three largest kernels in blocks, too, the demo's voice was 35 dB
+ * above what that lost instead of 42, and a frame took no less time.
  */
 import type { SafetensorsFile } from '../safetensors.ts';
 import { ConvertedWeights } from './converted-weights.ts';

@@ -162,6 +162,19 @@ describe('what a resampler is given', () => {
     expect(firstDifference(rest, convert(48_000, 24_000, noise(480)))).toBe(-1);
   });
 
+  it('stays apart from what another resampler of the same rates is given', () => {
+    const one = createResampler({ inputRate: 48_000, outputRate: 24_000 });
+    const other = createResampler({ inputRate: 48_000, outputRate: 24_000 });
+    const signal = noise(960);
+    const parts: Float32Array[] = [];
+    for (let start = 0; start < signal.length; start += 96) {
+      parts.push(one.push(signal.subarray(start, start + 96)));
+      other.push(new Float32Array(50).fill(1));
+    }
+    parts.push(one.flush());
+    expect(firstDifference(concatenate(parts), convert(48_000, 24_000, signal))).toBe(-1);
+  });
+
   it('comes back in arrays that own their buffers', () => {
     const resampler = createResampler({ inputRate: 48_000, outputRate: 24_000 });
     for (const output of [resampler.push(noise(480)), resampler.flush()]) {

@@ -28,6 +28,12 @@ const GROUP = 4;
 const FEW_PHASES = 16;
 /** 256 MB of doubles; reached only by ratios like 192,001 : 24,000 beyond 192 kHz. */
 const MAX_TABLE_ENTRIES = 2 ** 25;
+/**
+ * A design takes tens of milliseconds, for which a call would stand still whenever a microphone comes
+ * back: those of the rates in use are kept. Beyond, ratios are odd ones, and their tables large.
+ */
+const MOST_KEPT_FILTERS = 16;
+const MOST_KEPT_TAPS = 2 ** 16;
 /** Beyond, the exchange needs seconds and then loses to rounding. */
 const MAX_EQUIRIPPLE_HALF_LENGTH = 256;
 /**
@@ -80,13 +86,10 @@ export class Resampler {
     const divisor = greatestCommonDivisor(inputRate, outputRate);
     this.#up = outputRate / divisor;
     this.#down = inputRate / divisor;
-    const filter =
-      inputRate === outputRate
-        ? { rows: Float64Array.of(1), delaySamples: 0 }
-        : designRows(inputRate, outputRate, this.#up);
-    this.delaySamples = filter.delaySamples;
-    this.#rowLength = 2 * filter.delaySamples + 1;
-    this.#groups = groupRows(filter.rows, this.#rowLength, this.#up, this.#down);
+    const { delaySamples, groups } = findFilter(inputRate, outputRate, this.#up, this.#down);
+    this.delaySamples = delaySamples;
+    this.#rowLength = 2 * delaySamples + 1;
+    this.#groups = groups;
     this.#pending = doublesOf(new Float64Array(this.#rowLength + this.#down + BLOCK_SAMPLES));
     this.reset();
   }
@@ -193,6 +196,26 @@ export class Resampler {
     this.#turn = turn;
     this.#position = cycleStart + (inputOffsets[turn] ?? 0);
   }
+}
+
+type Filter = { readonly delaySamples: number; readonly groups: RowGroups };
+
+const keptFilters = new Map<string, Filter>();
+
+/** The filter of these rates, which is designed once: nobody writes to it. */
+function findFilter(inputRate: number, outputRate: number, up: number, down: number): Filter {
+  const key = `${inputRate} ${outputRate}`;
+  const kept = keptFilters.get(key);
+  if (kept !== undefined) return kept;
+  const { rows, delaySamples } =
+    inputRate === outputRate
+      ? { rows: Float64Array.of(1), delaySamples: 0 }
+      : designRows(inputRate, outputRate, up);
+  const filter = { delaySamples, groups: groupRows(rows, 2 * delaySamples + 1, up, down) };
+  if (keptFilters.size < MOST_KEPT_FILTERS && rows.length <= MOST_KEPT_TAPS) {
+    keptFilters.set(key, filter);
+  }
+  return filter;
 }
 
 /** Rows of taps in the order in which outputs use them, GROUP at a time. */

@@ -19,6 +19,8 @@ const CHECKPOINTS = [
   ['models/demo', 'f32'],
   ['models/demo', 'int8'],
 ] as const;
+/** Of conversations that are compared with themselves. */
+const FRAMES = 16;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 const NOISY = { textTemperature: 1, audioTemperature: 1 };
 
@@ -78,7 +80,7 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
 
   test('a conversation is the same to the bit alone and among others, and as good as new in a used row', () =>
     withRunner((runner) => {
-      const frames = input.slice(0, 24);
+      const frames = input.slice(0, FRAMES);
       const run = (row: number, neighbours: number[]): FrameResult[] => {
         runner.start(row, { sampling: NOISY, seed: 11 });
         for (const other of neighbours) runner.start(other, { sampling: NOISY, seed: other });
@@ -101,7 +103,7 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
 
   test('a conversation that moves into another row goes on to the same bit', () =>
     withRunner((runner) => {
-      const frames = input.slice(0, 24);
+      const frames = input.slice(0, FRAMES);
       const talk = (row: number, pcm: Float32Array): FrameResult =>
         runner.step([{ row, pcm }], 4)[0]!;
       runner.start(2, { sampling: NOISY, seed: 11 });
@@ -109,16 +111,16 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
       runner.start(3, { sampling: NOISY, seed: 11 });
       runner.start(0, { sampling: NOISY, seed: 5 });
       const moved = frames.map((pcm, frame) => {
-        if (frame === 12) runner.move(3, 0);
-        if (frame < 12) runner.step([{ row: 0, pcm }], 4);
-        return talk(frame < 12 ? 3 : 0, pcm);
+        if (frame === FRAMES / 2) runner.move(3, 0);
+        if (frame < FRAMES / 2) runner.step([{ row: 0, pcm }], 4);
+        return talk(frame < FRAMES / 2 ? 3 : 0, pcm);
       });
       expect(moved).toEqual(stayed);
     }));
 
   test('a conversation restored in any row goes on to the same bit, as often as one likes', () =>
     withRunner((runner) => {
-      const frames = input.slice(0, 24);
+      const frames = input.slice(0, FRAMES);
       const talk = (row: number, pcm: Float32Array): FrameResult =>
         // Halves of characters are the decoder's, not the model's.
         ({ ...runner.step([{ row, pcm }], 4)[0]!, text: '' });
@@ -128,7 +130,7 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
       const went = frames.slice(10).map((pcm) => talk(1, pcm));
       for (const row of [3, 1, 0]) {
         runner.start(row, { sampling: NOISY, seed: 11 });
-        talk(row, frames[20]!);
+        talk(row, frames[12]!);
         runner.restore(row, snapshot);
         expect(
           frames.slice(10).map((pcm) => talk(row, pcm)),
@@ -162,20 +164,20 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
 
   test('of three conversations two say the same greedy words after the third has left', () =>
     withRunner((runner) => {
-      const frames = input.slice(0, 24);
+      const frames = input.slice(0, FRAMES);
       const say = (leaves: boolean): unknown[] => {
         for (const row of [0, 1, 2]) runner.start(row, { sampling: GREEDY });
         return frames.map((pcm, frame) => {
-          if (leaves && frame === 12) runner.move(2, 0);
-          const rows = !leaves || frame < 12 ? [0, 1, 2] : [1, 0];
+          if (leaves && frame === FRAMES / 2) runner.move(2, 0);
+          const rows = !leaves || frame < FRAMES / 2 ? [0, 1, 2] : [1, 0];
           const heard = (row: number): Float32Array => pcm.map((sample) => sample * (1 + row / 4));
-          const voices = leaves && frame >= 12 ? [1, 2] : [0, 1, 2];
+          const voices = leaves && frame >= FRAMES / 2 ? [1, 2] : [0, 1, 2];
           const results = runner.step(
             rows.map((row, index) => ({ row, pcm: heard(voices[index]!) })),
-            !leaves || frame < 12 ? 4 : undefined,
+            !leaves || frame < FRAMES / 2 ? 4 : undefined,
           );
           return results
-            .slice(leaves && frame >= 12 ? 0 : 1)
+            .slice(leaves && frame >= FRAMES / 2 ? 0 : 1)
             .map(({ textToken, frameTokens }) => ({ textToken, frameTokens }));
         });
       };
