@@ -25,6 +25,11 @@ const HEALTH_HOST = '127.0.0.1';
 const JOB_MEMORY_WARNING_MB = 400;
 const JOB_MEMORY_LIMIT_MB = 800;
 const LIVEKIT_RETRY_MS = 2_000;
+/**
+ * A job process loads in two seconds, on a host that has much else to do in more than the ten that the framework
+ * allows: it would be ended, and the next one begin with nothing, for as long as the host is busy.
+ */
+const LOAD_TIMEOUT_MS = 60_000;
 
 /**
  * Answers LiveKit's job requests until SIGINT or SIGTERM; then the rooms are left in good order.
@@ -61,6 +66,7 @@ function createServerOptions(config: Config, livekit: LiveKitCredentials): Serve
     production: false,
     logLevel: config.logLevel,
     numIdleProcesses: 1,
+    initializeProcessTimeout: LOAD_TIMEOUT_MS,
     jobMemoryWarnMB: JOB_MEMORY_WARNING_MB,
     jobMemoryLimitMB: JOB_MEMORY_LIMIT_MB,
     // Giving up would orphan calls that are well: an outage of LiveKit ends when it ends.
