@@ -57,6 +57,11 @@ const SUBSCRIPTION_PATIENCE_MS = 5_000;
 /** Between the first packet of a subscription and sound at the caller's ear, ms. */
 const SUBSCRIPTION_SETTLING_MS = 200;
 const TIMING_INTERVAL_MS = 5_000;
+/**
+ * Leaving takes a second. A process that hangs in it, as has been seen on a host that stood still again and
+ * again, would stay in the room as an agent that is deaf and mute, and no other would be sent for. Milliseconds.
+ */
+const LEAVE_LIMIT_MS = 15_000;
 /** Who is gone when a connection comes back may follow within this time, ms. */
 const OUTAGE_FORGIVENESS_MS = 10_000;
 /** Without the first samples the model's clock would not begin before the microphone is on. */
@@ -67,7 +72,7 @@ const FIRST_FRAME = new Float32Array(1_920);
  *
  * The conversation begins when somebody is there who can hear the agent, and begins anew with
  * whoever comes after an empty room, so that everybody is greeted. All ends lead to
- * `context.shutdown`: an agent that can no longer talk must not stay in the room.
+ * `#leave`: an agent that can no longer talk must not stay in the room.
  */
 export class Call {
   readonly #context: JobContext;
@@ -210,7 +215,7 @@ export class Call {
       this.#publishState();
     });
     session.on(voice.AgentSessionEventTypes.Close, ({ reason }) => {
-      this.#context.shutdown(`the session closed: ${reason}`);
+      this.#leave(`the session closed: ${reason}`);
     });
     const agent = voice.Agent.create({
       instructions: '',
@@ -331,7 +336,7 @@ export class Call {
   #leaveToRival = (): void => {
     const rival = findYoungerRival(this.#room);
     if (rival !== undefined) {
-      this.#context.shutdown('a younger agent of the same name is in the room');
+      this.#leave('a younger agent of the same name is in the room');
     }
   };
 
@@ -376,18 +381,24 @@ export class Call {
   }
 
   #awaitSomebody(): void {
-    this.#graceTimer = this.#later(GRACE_MS, () => this.#context.shutdown('nobody is there'));
+    this.#graceTimer = this.#later(GRACE_MS, () => this.#leave('nobody is there'));
   }
 
   #watchForDeafness(): void {
     if (performance.now() - this.#lastHeardMs > DEAF_LIMIT_MS) {
-      this.#context.shutdown('nothing was heard for too long');
+      this.#leave('nothing was heard for too long');
     }
+  }
+
+  /** Ends this job, and with it its process. */
+  #leave(reason: string): void {
+    this.#context.shutdown(reason);
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), LEAVE_LIMIT_MS).unref();
   }
 
   #fail(error: unknown): void {
     this.#logger.error({ error }, 'the conversation could not go on');
-    this.#context.shutdown('the conversation failed');
+    this.#leave('the conversation failed');
   }
 
   #later(delayMs: number, action: () => void): NodeJS.Timeout {
