@@ -62,6 +62,8 @@ const TIMING_INTERVAL_MS = 5_000;
  * again, would stay in the room as an agent that is deaf and mute, and no other would be sent for. Milliseconds.
  */
 const LEAVE_LIMIT_MS = 15_000;
+/** What a process logs goes through another one, ms. */
+const LAST_WORDS_MS = 500;
 /** Who is gone when a connection comes back may follow within this time, ms. */
 const OUTAGE_FORGIVENESS_MS = 10_000;
 /** Without the first samples the model's clock would not begin before the microphone is on. */
@@ -393,7 +395,10 @@ export class Call {
   /** Ends this job, and with it its process. */
   #leave(reason: string): void {
     this.#context.shutdown(reason);
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), LEAVE_LIMIT_MS).unref();
+    setTimeout(() => {
+      this.#logger.error({ reason }, 'leaving the room hangs: this process ends itself');
+      setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_WORDS_MS).unref();
+    }, LEAVE_LIMIT_MS).unref();
   }
 
   #fail(error: unknown): void {
