@@ -67,7 +67,7 @@ function firstFinal(caller: Caller): { atMs: number; text: string } | undefined 
 }
 
 /** Waits until the agent has said this, and is silent again. */
-async function hear(caller: Caller, text: string, fromMs: number, timeout = 20_000): Promise<void> {
+async function hear(caller: Caller, text: string, fromMs: number, timeout = 12_000): Promise<void> {
   await vi
     .waitUntil(() => caller.textSince(fromMs).includes(text), { timeout })
     .catch(() => {

@@ -68,39 +68,31 @@ export function streamingConvolution(
     advanceState(graph, rows, state, slice(graph, joined, 1, columns, columns + past));
   }
   const finished = columns / stride;
-  const step = { kernel, stride, dilation, finished, channels };
   const hasManyColumns = outputs <= FEW_CHANNELS * finished;
   const product =
-    hasManyColumns && isMadeOfTaps(step)
-      ? sumOfTaps(graph, convolution, joined, step)
-      : productOfWindows(graph, convolution, joined, step);
+    hasManyColumns && isMadeOfTaps(convolution)
+      ? sumOfTaps(graph, convolution, joined, finished)
+      : productOfWindows(graph, convolution, joined, finished);
   return reshape(graph, product, [batch, finished, outputs]);
 }
 
-type Step = {
-  readonly kernel: number;
-  readonly stride: number;
-  readonly dilation: number;
-  /** Columns that come out. */
-  readonly finished: number;
-  readonly channels: number;
-};
-
 /** Several taps of single columns, or two of as many as a stride, and more to see than the taps themselves. */
-function isMadeOfTaps({ kernel, stride, dilation, channels }: Step): boolean {
+function isMadeOfTaps({ weight, stride, dilation }: Convolution): boolean {
+  const [, channels = 0, kernel = 0] = weight.shape;
   return channels > 1 && kernel > 1 && (stride === 1 || (dilation === 1 && kernel === 2 * stride));
 }
 
 /** For large matrices: what each output sees is copied; the weights stay as they are in the file. */
 function productOfWindows(
   graph: GraphBuilder,
-  { weight, bias }: Convolution,
+  convolution: Convolution,
   joined: Value,
-  step: Step,
+  finished: number,
 ): Value {
+  const { weight, bias } = convolution;
   const [outputs = 0, channels = 0, kernel = 0] = weight.shape;
-  const count = graph.batch * step.finished;
-  const seen = windows(graph, joined, step); // [B, finished, k·in]
+  const count = graph.batch * finished;
+  const seen = windows(graph, convolution, joined, finished); // [B, finished, k·in]
   const byChannel =
     kernel === 1 || channels === 1
       ? seen
@@ -117,12 +109,12 @@ function sumOfTaps(
   graph: GraphBuilder,
   { weight, bias, stride, dilation }: Convolution,
   joined: Value,
-  step: Step,
+  finished: number,
 ): Value {
   const { batch } = graph;
   const [outputs = 0, channels = 0, kernel = 0] = weight.shape;
   const taps = kernel / stride;
-  const tapColumns = (taps - 1) * dilation + step.finished;
+  const tapColumns = (taps - 1) * dilation + finished;
   const inputs = reshape(graph, joined, [batch * tapColumns, stride * channels]);
   const byTap = graph.weight(weight, [outputs, channels, taps, stride]);
   const matrix = reshape(graph, transpose(graph, byTap, [2, 0, 3, 1]), [
@@ -138,7 +130,7 @@ function sumOfTaps(
     graph.op('Slice', [
       byColumn,
       graph.integers([tap * dilation, tap * outputs]),
-      graph.integers([tap * dilation + step.finished, (tap + 1) * outputs]),
+      graph.integers([tap * dilation + finished, (tap + 1) * outputs]),
       graph.integers([1, 2]),
     ]),
   ).reduce((sum, part) => add(graph, sum, part));
@@ -163,9 +155,11 @@ function biasOfTaps(graph: GraphBuilder, bias: TensorView, counts: readonly numb
 /** What each of the `finished` outputs sees: [B, past + T, in] → [B, finished, k·in]. */
 function windows(
   graph: GraphBuilder,
+  { weight, stride, dilation }: Convolution,
   joined: Value,
-  { kernel, stride, dilation, finished, channels }: Step,
+  finished: number,
 ): Value {
+  const [, channels = 0, kernel = 0] = weight.shape;
   if (kernel === 1 && stride === 1) return joined;
   if (dilation === 1 && kernel === 2 * stride) {
     const blocks = reshape(graph, joined, [graph.batch, finished + 1, stride * channels]);

@@ -15,7 +15,7 @@ afterAll(async () => {
 });
 
 function bench(...args: string[]): Promise<Outcome> {
-  const shorter = ['--conversations', '4', '--minutes', '0.2', '--quiet-minutes', '1'];
+  const shorter = ['--conversations', '4', '--minutes', '0.2', '--quiet-minutes', '2'];
   return runCommandLine(['bench', 'demo', '--rows', '8', ...shorter, ...args], {
     MOSHI_CACHE_DIRECTORY: path.join(folder, 'cache'),
   });

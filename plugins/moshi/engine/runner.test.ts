@@ -20,7 +20,7 @@ const CHECKPOINTS = [
   ['models/demo', 'int8'],
 ] as const;
 /** Of conversations that are compared with themselves. */
-const FRAMES = 16;
+const FRAMES = 24;
 const GREEDY = { textTemperature: 0, audioTemperature: 0 };
 const NOISY = { textTemperature: 1, audioTemperature: 1 };
 
@@ -130,7 +130,7 @@ describe.each(CHECKPOINTS)('%s with keys and values of %s', (checkpoint, keyValu
       const went = frames.slice(10).map((pcm) => talk(1, pcm));
       for (const row of [3, 1, 0]) {
         runner.start(row, { sampling: NOISY, seed: 11 });
-        talk(row, frames[12]!);
+        talk(row, frames[20]!);
         runner.restore(row, snapshot);
         expect(
           frames.slice(10).map((pcm) => talk(row, pcm)),
